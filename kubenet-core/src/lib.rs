@@ -8,6 +8,9 @@ extern crate std;
 
 pub mod addr;
 pub mod cluster;
+pub mod dataplane;
+pub mod lpm;
 pub mod origin;
+pub mod packet;
 pub mod plan;
 pub mod time;

@@ -28,6 +28,23 @@ pub enum InputMode {
     Snapshot,
 }
 
+/// A cluster, resolved. Cheap to clone: everything is behind `Arc`.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Whether the control plane was played.
+    pub mode: InputMode,
+    /// How the network is set up.
+    pub settings: Arc<Settings>,
+    /// All nodes, sorted by name.
+    pub nodes: Arc<Vec<Arc<Node>>>,
+    /// All pods, sorted by namespace and name.
+    pub pods: Arc<Vec<Arc<Pod>>>,
+    /// For each node, its pods as indices into `pods`, ascending.
+    pub pods_on_node: Arc<Vec<Vec<u32>>>,
+    /// Things that the model does not execute.
+    pub unmodelled: Arc<Vec<Unmodelled>>,
+}
+
 /// A node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {

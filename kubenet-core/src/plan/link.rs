@@ -37,6 +37,8 @@ pub struct Link {
     pub route_localnet: bool,
     /// `net.ipv4.conf.IFACE.proxy_arp`.
     pub proxy_arp: bool,
+    /// `NOARP`: frames go out without asking for a MAC address.
+    pub noarp: bool,
     /// Answers ARP and NDP for its addresses (off for a fault: `neighbour silent`).
     pub answers_neighbours: bool,
     /// Why it is there.
@@ -65,6 +67,7 @@ impl Link {
             accept_local: false,
             route_localnet: false,
             proxy_arp: false,
+            noarp: false,
             answers_neighbours: true,
             origin,
         }

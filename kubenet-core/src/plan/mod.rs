@@ -56,7 +56,9 @@ pub enum Audience {
 pub struct Station {
     /// The machine.
     pub machine: MachineId,
-    /// The link of its first namespace that is plugged in.
+    /// The namespace whose link is plugged in, by its place in `MachinePlan::netns`.
+    pub netns: u32,
+    /// The link.
     pub link: Arc<str>,
 }
 

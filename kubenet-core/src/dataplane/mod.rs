@@ -1,0 +1,37 @@
+//! The dataplane: what Linux does to a packet, as a machine that is fed frames and drained of them.
+//!
+//! In: a plan (`crate::plan`), Ethernet frames, the time, and answers where the kernel would be free
+//! ([`Choices`]). Out: frames, deadlines, what sockets live through, and, for a [`Recorder`] that wants it, every
+//! step with its reason. It knows links, routes and sockets, and nothing of Kubernetes.
+//!
+//! [`Machine`] is one host with its namespaces. [`World`] carries frames between the machines of a
+//! [`PlanSource`](crate::plan::PlanSource), which it asks only for those that a frame meets.
+//!
+//! What Linux does is quoted at each stage (kernel file, RFC). Not modelled: congestion control and windows (a
+//! segment stands for a stream), neighbour unreachability probes, IGMP/MLD, source fragmentation of IPv6, STP.
+
+mod bridge;
+mod choices;
+mod event;
+mod fib;
+mod frame;
+mod hooks;
+mod icmp;
+mod input;
+mod machine;
+mod neigh;
+mod netns;
+mod output;
+mod reason;
+mod socket;
+mod vxlan;
+mod world;
+
+pub use self::choices::{Choices, Explored, Pinned, Probability, Script, Seeded, Taken, explore};
+pub use self::event::{Event, EventId, EventKind, Flow, FlowId, FlowKind, Log, Place, Recorder, Stage};
+pub use self::frame::Skb;
+pub use self::hooks::PacketView;
+pub use self::machine::{Machine, Transmit};
+pub use self::reason::DropReason;
+pub use self::socket::{Client, ClientId, Failure, Notice, NoticeKind};
+pub use self::world::{Limits, Stopped, World};

@@ -1,0 +1,266 @@
+//! A namespace at run time: the plan's names turned into indices, and the little state that grows while packets pass.
+//!
+//! Built when the first packet meets the namespace: O(links + addresses + entries). Routing tables are built at the
+//! first look-up that needs them, O(routes).
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+
+use hashbrown::HashMap;
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+use super::fib::Fib;
+use super::frame::Skb;
+use super::socket::Connections;
+use crate::addr::{Family, MacAddr};
+use crate::plan::{FdbEntry, LinkKind, MachinePlan, NeighbourState, Netns, Origin, SegmentId};
+use crate::time::Instant;
+
+pub(super) type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
+
+/// What a link is, with its partners as indices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Device {
+    Loopback,
+    Veth { netns: u32, link: u32 },
+    Bridge,
+    Vxlan,
+    Nic(Option<SegmentId>),
+    Sink,
+    Other,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct LinkState {
+    pub(super) device: Device,
+    pub(super) mac: MacAddr,
+    pub(super) mtu: u32,
+    /// Up and with a carrier.
+    pub(super) up: bool,
+    pub(super) noarp: bool,
+    /// The bridge that it is a port of, and whether it hairpins or is isolated.
+    pub(super) master: Option<(u32, bool, bool)>,
+    /// Ports, when it is a bridge.
+    pub(super) ports: SmallVec<[u32; 8]>,
+    /// Effective `rp_filter`: the larger of `all` and the link's.
+    pub(super) rp_filter: u8,
+    pub(super) accept_local: bool,
+    pub(super) route_localnet: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct NeighbourEntry {
+    pub(super) state: NeighbourState,
+    pub(super) mac: MacAddr,
+    pub(super) updated: Instant,
+    pub(super) probes: u8,
+    pub(super) queue: VecDeque<Skb>,
+    /// Answers that came at the same instant: who is first is chance.
+    pub(super) candidates: SmallVec<[MacAddr; 2]>,
+    pub(super) origin: Option<Origin>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FdbState {
+    /// The port; the bridge itself for its own addresses.
+    pub(super) port: u32,
+    pub(super) seen: Instant,
+    pub(super) permanent: bool,
+}
+
+/// The pieces of a fragmented packet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pieces {
+    pub(super) frames: Vec<Skb>,
+    pub(super) first_at: Instant,
+}
+
+/// Source, destination, protocol and identification: what fragments of one packet share (RFC 791 §3.2).
+pub(super) type FragmentKey = (IpAddr, IpAddr, u8, u32);
+
+#[derive(Debug)]
+pub(super) struct NetnsState {
+    pub(super) index: u32,
+    pub(super) links: Vec<LinkState>,
+    /// Local addresses and the link that holds each.
+    pub(super) local: Map<IpAddr, u32>,
+    /// Subnet broadcast addresses.
+    pub(super) broadcast: Map<Ipv4Addr, u32>,
+    fib_v4: Option<Arc<Fib>>,
+    fib_v6: Option<Arc<Fib>>,
+    pub(super) neighbours: Map<(u32, IpAddr), NeighbourEntry>,
+    pub(super) fdb: Map<(u32, MacAddr), FdbState>,
+    /// Where a VXLAN device sends a MAC to; the all-zero MAC is for everything else.
+    pub(super) vxlan_fdb: Map<(u32, MacAddr), SmallVec<[IpAddr; 2]>>,
+    /// UDP port of each VXLAN device.
+    pub(super) vxlan_ports: SmallVec<[(u16, u32); 1]>,
+    pub(super) connections: Connections,
+    pub(super) fragments: Map<FragmentKey, Pieces>,
+    pub(super) ip_id: u16,
+    pub(super) default_bridge_filter: bool,
+}
+
+impl NetnsState {
+    pub(super) fn new(machine: &MachinePlan, index: u32) -> Option<Self> {
+        let plan = machine.netns.get(index as usize)?;
+        let mut state = Self {
+            index,
+            links: Vec::with_capacity(plan.links.len()),
+            local: Map::default(),
+            broadcast: Map::default(),
+            fib_v4: None,
+            fib_v6: None,
+            neighbours: Map::default(),
+            fdb: Map::default(),
+            vxlan_fdb: Map::default(),
+            vxlan_ports: SmallVec::new(),
+            connections: Connections::default(),
+            fragments: Map::default(),
+            ip_id: 0,
+            default_bridge_filter: plan.sysctls.bridge_nf_call_iptables,
+        };
+        state.add_links(machine, plan);
+        state.add_neighbours(plan);
+        for entry in &plan.fdb {
+            state.add_fdb(plan, entry);
+        }
+        Some(state)
+    }
+
+    fn add_links(&mut self, machine: &MachinePlan, plan: &Netns) {
+        for (place, link) in plan.links.iter().enumerate() {
+            let place = place as u32;
+            let device = match &link.kind {
+                LinkKind::Loopback => Device::Loopback,
+                LinkKind::Veth { peer_netns, peer } => machine
+                    .netns
+                    .get(*peer_netns as usize)
+                    .and_then(|n| n.link_named(peer))
+                    .map_or(Device::Other, |(l, _)| Device::Veth { netns: *peer_netns, link: l as u32 }),
+                LinkKind::Bridge { .. } => Device::Bridge,
+                LinkKind::Vxlan(vxlan) => {
+                    self.vxlan_ports.push((vxlan.port, place));
+                    Device::Vxlan
+                }
+                LinkKind::Nic { segment } => Device::Nic(*segment),
+                LinkKind::Dummy => Device::Sink,
+                LinkKind::Other(_) => Device::Other,
+            };
+            let master = link.port.as_ref().and_then(|port| {
+                let (bridge, _) = plan.link_named(&port.bridge)?;
+                Some((bridge as u32, port.hairpin, port.isolated))
+            });
+            self.links.push(LinkState {
+                device,
+                mac: link.mac,
+                mtu: link.mtu_bytes,
+                up: link.up && link.carrier,
+                noarp: link.noarp || matches!(device, Device::Loopback),
+                master,
+                ports: SmallVec::new(),
+                rp_filter: link.rp_filter.max(plan.sysctls.rp_filter),
+                accept_local: link.accept_local || plan.sysctls.accept_local,
+                route_localnet: link.route_localnet || plan.sysctls.route_localnet,
+            });
+            if !link.up {
+                continue; // the kernel takes the local routes of a link away with it
+            }
+            for address in &link.addresses {
+                self.local.entry(address.net.addr()).or_insert(place);
+                if let IpNet::V4(net) = address.net
+                    && net.prefix_len() < 31
+                {
+                    self.broadcast.entry(net.broadcast()).or_insert(place);
+                }
+            }
+            if !plan.sysctls.disable_ipv6 && !matches!(device, Device::Loopback) && link.mac != MacAddr::ZERO
+            {
+                let link_local = IpAddr::V6(link.mac.to_link_local());
+                let has_v6 = link.addresses.iter().any(|a| matches!(a.net, IpNet::V6(_)));
+                if has_v6 && master.is_none() {
+                    self.local.entry(link_local).or_insert(place);
+                }
+            }
+        }
+        for place in 0..self.links.len() {
+            let Some((bridge, ..)) = self.links[place].master else { continue };
+            let mac = self.links[place].mac;
+            if let Some(bridge_state) = self.links.get_mut(bridge as usize) {
+                bridge_state.ports.push(place as u32);
+            }
+            // The bridge holds its ports' own addresses as local (`br_fdb_add_local`).
+            let local = FdbState { port: bridge, seen: Instant::START, permanent: true };
+            self.fdb.insert((bridge, mac), local);
+        }
+        for (place, link) in self.links.iter().enumerate() {
+            if link.device == Device::Bridge {
+                let local = FdbState { port: place as u32, seen: Instant::START, permanent: true };
+                self.fdb.insert((place as u32, link.mac), local);
+            }
+        }
+    }
+
+    fn add_neighbours(&mut self, plan: &Netns) {
+        for neighbour in &plan.neighbours {
+            let (Some((link, _)), Some(mac)) = (plan.link_named(&neighbour.dev), neighbour.mac) else {
+                continue;
+            };
+            let entry = NeighbourEntry {
+                state: neighbour.state,
+                mac,
+                updated: Instant::START,
+                probes: 0,
+                queue: VecDeque::new(),
+                candidates: SmallVec::new(),
+                origin: Some(neighbour.origin.clone()),
+            };
+            self.neighbours.insert((link as u32, neighbour.addr), entry);
+        }
+    }
+
+    fn add_fdb(&mut self, plan: &Netns, entry: &FdbEntry) {
+        let Some((link, state)) = plan.link_named(&entry.dev) else { return };
+        let link = link as u32;
+        match (&entry.master, entry.dst) {
+            (None, Some(dst)) => self.vxlan_fdb.entry((link, entry.mac)).or_default().push(dst),
+            (Some(_), _) => {
+                if let Some(bridge) = state.port.as_ref().and_then(|p| plan.link_named(&p.bridge)) {
+                    let seen = Instant::START;
+                    let port = FdbState { port: link, seen, permanent: entry.permanent };
+                    self.fdb.insert((bridge.0 as u32, entry.mac), port);
+                }
+            }
+            (None, None) => {}
+        }
+    }
+
+    pub(super) fn link(&self, link: u32) -> Option<&LinkState> {
+        self.links.get(link as usize)
+    }
+
+    /// Whether the address is this namespace's own, 127.0.0.0/8 included; gives the link that holds it.
+    pub(super) fn local_link(&self, addr: IpAddr) -> Option<u32> {
+        if addr.is_loopback() {
+            return Some(0);
+        }
+        self.local.get(&addr).copied()
+    }
+
+    /// The routing table of a family, built now if need be.
+    pub(super) fn fib(&mut self, plan: &Netns, family: Family) -> Arc<Fib> {
+        let slot = match family {
+            Family::V4 => &mut self.fib_v4,
+            Family::V6 => &mut self.fib_v6,
+        };
+        slot.get_or_insert_with(|| Arc::new(Fib::new(plan, family))).clone()
+    }
+
+    /// A fresh IPv4 identification.
+    pub(super) const fn next_ip_id(&mut self) -> u16 {
+        self.ip_id = self.ip_id.wrapping_add(1);
+        self.ip_id
+    }
+}

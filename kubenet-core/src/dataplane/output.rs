@@ -1,0 +1,236 @@
+//! The way out: source selection, the output hooks, fragmentation, and handing a frame to a device.
+//!
+//! Sources: `net/ipv4/ip_output.c`, `net/ipv4/devinet.c inet_select_addr`, RFC 6724 (as far as one address per scope
+//! and link needs it), `drivers/net/veth.c`.
+
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::choices::Choices;
+use super::event::{EventId, EventKind, FlowKind, Recorder, Stage};
+use super::fib::{Found, Query};
+use super::frame::Skb;
+use super::input::{Routed, is_link_local};
+use super::machine::{Stack, Transmit};
+use super::netns::Device;
+use super::reason::DropReason;
+use super::socket::Failure;
+use crate::addr::{Family, MacAddr};
+use crate::packet::{self, ETHERNET_BYTES, IcmpError, Ipv4Meta, number};
+use crate::plan::{Hook, LinkKind, RouteScope, Unknown};
+
+impl<C: Choices, R: Recorder> Stack<'_, C, R> {
+    /// Builds a packet of this namespace's own and sends it. The source is chosen by the route when not given.
+    pub(super) fn send_with(
+        &mut self,
+        kind: FlowKind,
+        cause: EventId,
+        src: Option<IpAddr>,
+        dst: IpAddr,
+        nesting: u8,
+        build: impl FnOnce(&Ipv4Meta) -> Vec<u8>,
+    ) -> Result<EventId, Failure> {
+        let src = match src {
+            Some(src) => src,
+            None => self.source_for(dst)?,
+        };
+        let id = self.st.next_ip_id();
+        let meta = Ipv4Meta { src, dst, ttl: self.plan.sysctls.default_ttl, dont_fragment: true, id };
+        let mut skb = self.make(kind, cause, build(&meta));
+        skb.nesting = nesting;
+        self.note(&mut skb, None, Stage::Socket, || (EventKind::Sent, None));
+        let sent = skb.last;
+        self.local_out(skb).map(|()| sent)
+    }
+
+    /// The source address that the kernel would choose for a destination.
+    pub(super) fn source_for(&mut self, dst: IpAddr) -> Result<IpAddr, Failure> {
+        if self.st.local_link(dst).is_some() {
+            return Ok(dst);
+        }
+        let fib = self.st.fib(self.plan, Family::of(dst));
+        let plan = self.plan;
+        let query = Query { dst, src: None, iif: None, oif: None, mark: 0 };
+        match fib.lookup(plan, &query) {
+            Found::Route { route, hops, .. } => {
+                let prefsrc = plan.routes.get(route as usize).and_then(|r| r.prefsrc);
+                let hop = hops.first().and_then(|h| Some((h.link?, h.via.unwrap_or(dst))));
+                match (prefsrc, hop) {
+                    (Some(src), _) => Ok(src),
+                    (None, Some((link, near))) => self.source_on(link, near).ok_or(Failure::NoSourceAddress),
+                    (None, None) => Err(Failure::HostUnreachable),
+                }
+            }
+            Found::None => Err(Failure::NetUnreachable),
+            Found::Rule(_) => Err(Failure::HostUnreachable),
+            Found::Unmodelled(_) => self.any_source(Family::of(dst)).ok_or(Failure::NoSourceAddress),
+        }
+    }
+
+    /// The source address for a neighbour on a link.
+    pub(super) fn source_on(&self, link: u32, near: IpAddr) -> Option<IpAddr> {
+        let plan = self.plan.links.get(link as usize)?;
+        let family = Family::of(near);
+        let mut own = plan.addresses.iter().filter(|a| Family::of_net(a.net) == family);
+        if family == Family::V6 && is_link_local(near) && plan.mac != MacAddr::ZERO {
+            return Some(IpAddr::V6(plan.mac.to_link_local()));
+        }
+        let near_one = own.clone().find(|a| a.net.contains(&near)).or_else(|| own.next());
+        near_one.map(|a| a.net.addr()).or_else(|| self.any_source(family))
+    }
+
+    fn any_source(&self, family: Family) -> Option<IpAddr> {
+        let mut all = self.plan.links.iter().flat_map(|l| &l.addresses);
+        let wide = |scope| !matches!(scope, RouteScope::Host | RouteScope::Link | RouteScope::Nowhere);
+        all.find(|a| Family::of_net(a.net) == family && wide(a.scope)).map(|a| a.net.addr())
+    }
+
+    /// Sends a packet that this namespace made.
+    fn local_out(&mut self, mut skb: Skb) -> Result<(), Failure> {
+        let Some(ip) = skb.ip().copied() else { return Err(Failure::NetUnreachable) };
+        if self.st.local_link(ip.dst).is_some() {
+            self.note(&mut skb, Some(0), Stage::Route, || (EventKind::Local, None));
+            let Some(skb) = self.hooks(Hook::Output, skb, None, Some(0)) else { return Ok(()) };
+            let Some(skb) = self.hooks(Hook::Postrouting, skb, None, Some(0)) else { return Ok(()) };
+            self.neighbour_output(0, ip.dst, skb);
+            return Ok(());
+        }
+        let (link, next, mut mtu) = match self.lookup(&mut skb, None, &ip) {
+            Routed::Hop { hop, link, mtu } => (link, hop.via.unwrap_or(ip.dst), mtu),
+            Routed::No { reason, why, error, origin } => {
+                let failure = match error {
+                    Some(IcmpError::Prohibited) => Failure::Prohibited,
+                    Some(_) => Failure::HostUnreachable,
+                    None if origin.is_some() => Failure::InvalidArgument,
+                    None => Failure::NetUnreachable,
+                };
+                self.drop(skb, None, Stage::Route, reason, || (why, origin));
+                return Err(failure);
+            }
+            Routed::Unknown(unknown) => {
+                self.lose(skb, None, Stage::Route, unknown, None);
+                return Ok(());
+            }
+        };
+        if let Some(learned) = self.st.connections.path_mtu(ip.dst) {
+            mtu = mtu.min(learned);
+        }
+        if u32::from(ip.len) > mtu && ip.protocol != number::TCP {
+            match ip.family() {
+                // IP_PMTUDISC_WANT: what does not fit is sent without DF (`__ip_make_skb`).
+                Family::V4 => clear_dont_fragment(&mut skb),
+                Family::V6 => {
+                    self.drop(skb, Some(link), Stage::Output, DropReason::PktTooBig, || {
+                        (format!("{} bytes do not fit the path MTU {mtu}", ip.len), None)
+                    });
+                    return Err(Failure::MessageTooLong(mtu));
+                }
+            }
+        }
+        let Some(skb) = self.hooks(Hook::Output, skb, None, Some(link)) else { return Ok(()) };
+        let Some(skb) = self.hooks(Hook::Postrouting, skb, None, Some(link)) else { return Ok(()) };
+        self.finish_output(link, next, mtu, skb);
+        Ok(())
+    }
+
+    /// Cuts what does not fit, and resolves the next hop.
+    pub(super) fn finish_output(&mut self, link: u32, next: IpAddr, mtu: u32, mut skb: Skb) {
+        let Some(ip) = skb.ip().copied() else { return };
+        if u32::from(ip.len) <= mtu {
+            self.neighbour_output(link, next, skb);
+            return;
+        }
+        if ip.dont_fragment {
+            let about = skb.clone();
+            let cause = self.drop(skb, Some(link), Stage::Postrouting, DropReason::PktTooBig, || {
+                (format!("{} bytes do not fit MTU {mtu}, and it must not be fragmented", ip.len), None)
+            });
+            self.icmp_error(about, cause, IcmpError::TooBig(mtu));
+            return;
+        }
+        let pieces = packet::fragment_ipv4(&skb.bytes, &ip, mtu);
+        let count = pieces.len() as u32;
+        self.note(&mut skb, Some(link), Stage::Postrouting, || {
+            (EventKind::Fragmented { mtu_bytes: mtu, pieces: count }, None)
+        });
+        for piece in pieces {
+            let mut fragment = Skb::new(piece, skb.flow, skb.last);
+            fragment.nesting = skb.nesting;
+            self.neighbour_output(link, next, fragment);
+        }
+    }
+
+    /// Hands a frame to a device.
+    pub(super) fn transmit(&mut self, link: u32, mut skb: Skb) {
+        let Some(state) = self.st.link(link) else { return };
+        let (device, up) = (state.device, state.up);
+        if !up {
+            let name = self.link_name(link);
+            let origin = self.link_origin(link);
+            self.drop(skb, Some(link), Stage::Egress, DropReason::DevReady, || {
+                (format!("{name} is down"), origin)
+            });
+            return;
+        }
+        self.note(&mut skb, Some(link), Stage::Egress, || (EventKind::Transmitted, None));
+        match device {
+            Device::Loopback => self.io.hand_over(self.st.index, 0, skb),
+            Device::Veth { netns, link: peer } => self.veth_transmit(link, netns, peer, skb),
+            Device::Bridge => self.bridge_transmit(link, skb),
+            Device::Vxlan => self.vxlan_transmit(link, skb),
+            Device::Nic(Some(segment)) => {
+                self.io.transmit(Transmit { netns: self.st.index, link, segment, frame: skb });
+            }
+            Device::Nic(None) => {
+                let name = self.link_name(link);
+                let why = || (format!("no cable in {name}"), None);
+                self.drop(skb, Some(link), Stage::Egress, DropReason::DevReady, why);
+            }
+            Device::Sink => {
+                let name = self.link_name(link);
+                let why = || (format!("{name} is a dummy device"), None);
+                self.drop(skb, Some(link), Stage::Egress, DropReason::NotSpecified, why);
+            }
+            Device::Other => {
+                let kind = match self.plan.links.get(link as usize).map(|l| &l.kind) {
+                    Some(LinkKind::Other(kind)) => kind.clone(),
+                    _ => "peer is missing".to_string(),
+                };
+                let name = self.link_name(link);
+                let unknown = Unknown {
+                    why: format!("{name} is a device that is not modelled ({kind})"),
+                    what_would_settle_it: format!("tcpdump -ni {name} on the machine"),
+                };
+                self.lose(skb, Some(link), Stage::Egress, unknown, None);
+            }
+        }
+    }
+
+    /// The other end of a veth pair takes only what fits its MTU (`is_skb_forwardable`).
+    fn veth_transmit(&mut self, link: u32, netns: u32, peer: u32, skb: Skb) {
+        let other = self.machine.netns.get(netns as usize).and_then(|n| n.links.get(peer as usize));
+        let mtu = other.map_or(0, |l| l.mtu_bytes) as usize;
+        if skb.bytes.len() > mtu + ETHERNET_BYTES + 4 {
+            let name = other.map_or_else(Default::default, |l| l.name.to_string());
+            self.drop(skb, Some(link), Stage::Egress, DropReason::PktTooBig, || {
+                (format!("the other end {name} takes at most {mtu} bytes"), None)
+            });
+            return;
+        }
+        self.io.hand_over(netns, peer, skb);
+    }
+}
+
+fn clear_dont_fragment(skb: &mut Skb) {
+    let Some(flags) = skb.bytes.get_mut(20) else { return };
+    *flags &= !0x40;
+    // The checksum is mended by building it anew: 20 bytes, only for oversized packets.
+    if let Some(header) = skb.bytes.get_mut(ETHERNET_BYTES..ETHERNET_BYTES + 20) {
+        header[10..12].fill(0);
+        let sum = etherparse::checksum::Sum16BitWords::new().add_slice(header).ones_complement();
+        header[10..12].copy_from_slice(&sum.to_ne_bytes());
+    }
+    skb.view = packet::view(&skb.bytes);
+}

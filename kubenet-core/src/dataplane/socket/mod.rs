@@ -1,0 +1,610 @@
+//! Sockets: local delivery, listeners, and connections as their clients live through them.
+//!
+//! In: packets for this namespace, and [`Client`]s that want something. Out: answers, and [`Notice`]s. A listener
+//! accepts and echoes (the process behind a port is an assumption that the plan states); what a port without a socket
+//! does is the plan's [`Undeclared`]. Sources: `net/ipv4/ip_input.c`, `tcp_ipv4.c`, `udp.c`; RFC 9293, RFC 9260.
+
+mod tcp;
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::choices::Choices;
+use super::event::{EventId, EventKind, FlowKind, Recorder, Stage};
+use super::frame::Skb;
+use super::hooks::transport;
+use super::icmp::{fragment_words, reassemble};
+use super::machine::{Stack, Timer};
+use super::netns::{FragmentKey, Map, Pieces};
+use super::reason::DropReason;
+use crate::addr::{Family, Protocol};
+use crate::packet::{self, Chunk, IcmpError, Ip};
+use crate::plan::{Hook, Origin, SocketState, Undeclared};
+use crate::time::{Duration, Instant};
+
+/// Something that a process wants from the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The namespace it runs in.
+    pub netns: u32,
+    /// The transport; ICMP means an echo request.
+    pub protocol: Protocol,
+    /// The source address to bind; chosen by the route when `None`.
+    pub src: Option<IpAddr>,
+    /// The source port, or the echo identifier.
+    pub sport: u16,
+    /// The destination.
+    pub dst: IpAddr,
+    /// The destination port; ignored for ICMP.
+    pub dport: u16,
+    /// Bytes of payload: in the datagram or echo, or sent once a TCP connection is up (at most one segment).
+    pub payload: u16,
+}
+
+/// Numbers a client within a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientId(pub u32);
+
+/// What a client lived through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Which client.
+    pub client: ClientId,
+    /// What.
+    pub kind: NoticeKind,
+    /// When.
+    pub at: Instant,
+    /// The event that brought it.
+    pub event: EventId,
+}
+
+/// Kinds of [`Notice`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// The connection is up.
+    Connected,
+    /// Data (or an echo) came back.
+    Answered,
+    /// Refused: RST to the SYN, ABORT to the INIT, or port unreachable.
+    Refused,
+    /// Ended by the other side after it was up.
+    Reset,
+    /// The network or this machine said no.
+    Failed(Failure),
+    /// Nothing came in time.
+    TimedOut,
+}
+
+/// Why a packet could not be sent, or what an ICMP error said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// ENETUNREACH.
+    #[error("network is unreachable")]
+    NetUnreachable,
+    /// EHOSTUNREACH.
+    #[error("no route to host")]
+    HostUnreachable,
+    /// ECONNREFUSED.
+    #[error("connection refused: port unreachable")]
+    PortUnreachable,
+    /// EACCES.
+    #[error("administratively prohibited")]
+    Prohibited,
+    /// EHOSTUNREACH from "time exceeded".
+    #[error("time to live exceeded in transit")]
+    TimeExceeded,
+    /// The path's MTU is smaller.
+    #[error("message too long for a path MTU of {0}")]
+    TooBig(u32),
+    /// EMSGSIZE.
+    #[error("message too long: the path MTU is {0}")]
+    MessageTooLong(u32),
+    /// EINVAL: a blackhole route.
+    #[error("invalid argument (blackhole route)")]
+    InvalidArgument,
+    /// EADDRNOTAVAIL.
+    #[error("no source address of this family")]
+    NoSourceAddress,
+    /// EADDRINUSE.
+    #[error("the source port is in use")]
+    AddressInUse,
+}
+
+/// The ends of a connection, seen from this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ConnectionKey {
+    pub(super) protocol: Protocol,
+    pub(super) local: (IpAddr, u16),
+    pub(super) remote: (IpAddr, u16),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Waits for the answer to its first packet.
+    Opening,
+    /// Answered a SYN, waits for the ACK.
+    Answered,
+    Established,
+    Done,
+}
+
+#[derive(Clone, Debug)]
+struct Connection {
+    client: Option<ClientId>,
+    state: State,
+    /// The next sequence number to send.
+    seq: u32,
+    /// The next one expected.
+    ack: u32,
+    /// Bytes that wait to be sent, or are unanswered.
+    payload: u16,
+    mss: u16,
+    tries: u8,
+    deadline: Instant,
+    /// The event of the last thing sent.
+    sent: EventId,
+}
+
+/// All connections of a namespace, and the path MTUs that it has learned.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections {
+    by_key: Map<ConnectionKey, Connection>,
+    path_mtus: Map<IpAddr, u32>,
+}
+
+impl Connections {
+    pub(super) fn path_mtu(&self, dst: IpAddr) -> Option<u32> {
+        self.path_mtus.get(&dst).copied()
+    }
+}
+
+/// Who gets a packet.
+enum Listener {
+    /// A socket: its words and origin.
+    Socket(String, Origin),
+    /// Nothing says whether there is one.
+    Unsaid,
+    /// Nobody: the origin of the proof, if one was given.
+    Nobody(Option<Origin>),
+}
+
+/// How long a client waits for the answer to a datagram or echo.
+const DATAGRAM_WAIT: Duration = Duration::from_secs(5);
+/// `ip_frag_time`: how long fragments wait for the rest.
+const FRAGMENT_WAIT: Duration = Duration::from_secs(30);
+
+impl<C: Choices, R: Recorder> Stack<'_, C, R> {
+    /// A process opens a connection, or sends a datagram or an echo request.
+    pub(super) fn open(&mut self, id: ClientId, client: Client) {
+        let src = match client.src.map_or_else(|| self.source_for(client.dst), Ok) {
+            Ok(src) => src,
+            Err(failure) => {
+                // Nothing can be sent, but the trace shows where it ended.
+                let bytes = self.first_packet(&client, client.dst, 0, 536);
+                let mut skb = self.make(FlowKind::Request, EventId::NONE, bytes);
+                self.note(&mut skb, None, Stage::Socket, || (EventKind::Sent, None));
+                let why = || (format!("{failure}"), None);
+                let event = self.drop(skb, None, Stage::Route, DropReason::IpOutNoRoutes, why);
+                self.tell(id, NoticeKind::Failed(failure), event);
+                return;
+            }
+        };
+        let dport = if client.protocol == Protocol::Icmp { 0 } else { client.dport };
+        let key = ConnectionKey {
+            protocol: client.protocol,
+            local: (src, client.sport),
+            remote: (client.dst, dport),
+        };
+        if self.st.connections.by_key.contains_key(&key) {
+            self.tell(id, NoticeKind::Failed(Failure::AddressInUse), EventId::NONE);
+            return;
+        }
+        let connection = Connection {
+            client: Some(id),
+            state: State::Opening,
+            seq: initial_sequence(&key),
+            ack: 0,
+            payload: client.payload,
+            mss: 536,
+            tries: 0,
+            deadline: self.now,
+            sent: EventId::NONE,
+        };
+        self.st.connections.by_key.insert(key, connection);
+        self.send_first(key, FlowKind::Request);
+    }
+
+    /// Sends (again) the packet that opens a connection.
+    fn send_first(&mut self, key: ConnectionKey, kind: FlowKind) {
+        let mss = self.own_mss(key);
+        let Some(connection) = self.st.connections.by_key.get_mut(&key) else { return };
+        connection.tries += 1;
+        connection.mss = mss;
+        let (seq, payload, tries) = (connection.seq, connection.payload, connection.tries);
+        let wait = match key.protocol {
+            Protocol::Tcp => tcp::syn_timeout(tries),
+            Protocol::Sctp => Duration::from_secs(3), // sctp rto_initial
+            Protocol::Udp | Protocol::Icmp => DATAGRAM_WAIT,
+        };
+        connection.deadline = self.now + wait;
+        let (deadline, cause) = (connection.deadline, connection.sent);
+        let client = Client {
+            netns: self.st.index,
+            protocol: key.protocol,
+            src: Some(key.local.0),
+            sport: key.local.1,
+            dst: key.remote.0,
+            dport: key.remote.1,
+            payload,
+        };
+        let netns = self.st.index;
+        self.io.wake_at(deadline, Timer::Connection { netns, key });
+        let cause = if tries == 1 { EventId::NONE } else { cause };
+        let sent = self.send_with(kind, cause, Some(key.local.0), key.remote.0, 0, |meta| {
+            build_first(meta, &client, seq, mss)
+        });
+        match sent {
+            Ok(event) => {
+                if let Some(connection) = self.st.connections.by_key.get_mut(&key) {
+                    connection.sent = event;
+                }
+            }
+            Err(failure) => self.fail(key, failure, EventId::NONE),
+        }
+    }
+
+    fn first_packet(&self, client: &Client, src: IpAddr, seq: u32, mss: u16) -> alloc::vec::Vec<u8> {
+        let src = match src {
+            IpAddr::V4(_) => IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(core::net::Ipv6Addr::UNSPECIFIED),
+        };
+        let ttl = self.plan.sysctls.default_ttl;
+        let meta = packet::Ipv4Meta { src, dst: client.dst, ttl, dont_fragment: true, id: 0 };
+        build_first(&meta, client, seq, mss)
+    }
+
+    fn own_mss(&mut self, key: ConnectionKey) -> u16 {
+        let overhead = match Family::of(key.remote.0) {
+            Family::V4 => 40,
+            Family::V6 => 60,
+        };
+        let learned = self.st.connections.path_mtu(key.remote.0);
+        let link = self.st.local_link(key.local.0).and_then(|l| self.st.link(l)).map_or(1500, |l| l.mtu);
+        let mtu = learned.map_or(link, |m| m.min(link)).min(65535);
+        u16::try_from(mtu.saturating_sub(overhead)).unwrap_or(u16::MAX).max(88)
+    }
+
+    fn tell(&mut self, client: ClientId, kind: NoticeKind, event: EventId) {
+        self.io.notify(Notice { client, kind, at: self.now, event });
+    }
+
+    fn fail(&mut self, key: ConnectionKey, failure: Failure, event: EventId) {
+        let Some(connection) = self.st.connections.by_key.get_mut(&key) else { return };
+        if connection.state == State::Done {
+            return;
+        }
+        connection.state = State::Done;
+        if let Some(client) = connection.client {
+            let kind = if failure == Failure::PortUnreachable {
+                NoticeKind::Refused
+            } else {
+                NoticeKind::Failed(failure)
+            };
+            self.tell(client, kind, event);
+        }
+    }
+
+    pub(super) fn connection_timeout(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.st.connections.by_key.get(&key) else { return };
+        if connection.deadline > self.now {
+            return;
+        }
+        let (state, tries, client) = (connection.state, connection.tries, connection.client);
+        match (state, key.protocol) {
+            (State::Done | State::Answered, _) => {}
+            (State::Opening, Protocol::Tcp) if tries <= tcp::SYN_RETRIES => {
+                self.send_first(key, FlowKind::Retransmission);
+            }
+            (State::Opening, Protocol::Sctp) if tries <= 8 => self.send_first(key, FlowKind::Retransmission),
+            (State::Opening, _) => self.give_up(key, client),
+            (State::Established, _) => self.tcp_data_timeout(key),
+        }
+    }
+
+    fn give_up(&mut self, key: ConnectionKey, client: Option<ClientId>) {
+        if let Some(connection) = self.st.connections.by_key.get_mut(&key) {
+            connection.state = State::Done;
+            let event = connection.sent;
+            if let Some(client) = client {
+                self.tell(client, NoticeKind::TimedOut, event);
+            }
+        }
+    }
+
+    /// An ICMP error named one of our connections.
+    pub(super) fn connection_failed(&mut self, key: ConnectionKey, failure: Failure, event: EventId) {
+        if let Failure::TooBig(mtu) = failure {
+            let floor = match Family::of(key.remote.0) {
+                Family::V4 => 552, // ip_rt_min_pmtu
+                Family::V6 => 1280,
+            };
+            self.st.connections.path_mtus.insert(key.remote.0, mtu.max(floor));
+            let Some(connection) = self.st.connections.by_key.get(&key) else { return };
+            // A datagram is lost; its sender would have to send it again.
+            if key.protocol == Protocol::Tcp && connection.state == State::Established {
+                self.tcp_send_data(key, FlowKind::Retransmission, event);
+            }
+            return;
+        }
+        let opening = self.st.connections.by_key.get(&key).is_some_and(|c| c.state == State::Opening);
+        if opening {
+            self.fail(key, failure, event);
+        }
+    }
+
+    /// A packet for this namespace.
+    pub(super) fn local_deliver(&mut self, link: u32, ip: Ip, skb: Skb) {
+        let Some(skb) = self.defragment(link, &ip, skb) else { return };
+        let Some(ip) = skb.ip().copied() else { return };
+        let Some(skb) = self.hooks(Hook::Input, skb, Some(link), None) else { return };
+        match transport(&ip) {
+            Some(Protocol::Icmp) => self.icmp_input(link, ip, skb),
+            Some(protocol) => {
+                if !packet::l4_checksum_is_right(&skb.bytes, &ip) {
+                    let reason = match protocol {
+                        Protocol::Tcp => DropReason::TcpCsum,
+                        Protocol::Udp => DropReason::UdpCsum,
+                        Protocol::Sctp | Protocol::Icmp => DropReason::NotSpecified,
+                    };
+                    let why = || (format!("the {protocol} checksum is wrong"), None);
+                    self.drop(skb, Some(link), Stage::Socket, reason, why);
+                    return;
+                }
+                let Some((sport, dport)) = ip.ports else {
+                    let why = || ("shorter than its transport header".into(), None);
+                    self.drop(skb, Some(link), Stage::Socket, DropReason::PktTooSmall, why);
+                    return;
+                };
+                let key = ConnectionKey { protocol, local: (ip.dst, dport), remote: (ip.src, sport) };
+                match protocol {
+                    Protocol::Tcp => self.tcp_input(link, key, &ip, skb),
+                    Protocol::Udp => self.udp_input(link, key, &ip, skb),
+                    Protocol::Sctp => self.sctp_input(link, key, &ip, skb),
+                    Protocol::Icmp => {}
+                }
+            }
+            None => {
+                let about = skb.clone();
+                let cause = self.drop(skb, Some(link), Stage::Socket, DropReason::IpNoProto, || {
+                    (format!("nothing handles IP protocol {}", ip.protocol), None)
+                });
+                self.icmp_error(about, cause, IcmpError::ProtocolUnreachable);
+            }
+        }
+    }
+
+    fn defragment(&mut self, link: u32, ip: &Ip, skb: Skb) -> Option<Skb> {
+        let Some((_, _, id)) = ip.fragment else { return Some(skb) };
+        let key: FragmentKey = (ip.src, ip.dst, ip.protocol, id);
+        let (now, netns) = (self.now, self.st.index);
+        let pieces = self.st.fragments.entry(key).or_insert_with(|| {
+            self.io.wake_at(now + FRAGMENT_WAIT, Timer::Fragments { netns, key });
+            Pieces { frames: alloc::vec::Vec::new(), first_at: now }
+        });
+        pieces.frames.push(skb);
+        let whole = reassemble(&pieces.frames)?;
+        let pieces = self.st.fragments.remove(&key)?;
+        let last = pieces.frames.last()?;
+        let mut skb = Skb::new(whole, last.flow, last.last);
+        self.note(&mut skb, Some(link), Stage::Input, || (EventKind::Reassembled, None));
+        Some(skb)
+    }
+
+    pub(super) fn fragments_timeout(&mut self, key: FragmentKey) {
+        let stale = |p: &Pieces, now: Instant| now.saturating_since(p.first_at) >= FRAGMENT_WAIT;
+        if !self.st.fragments.get(&key).is_some_and(|p| stale(p, self.now)) {
+            return;
+        }
+        let Some(pieces) = self.st.fragments.remove(&key) else { return };
+        let count = pieces.frames.len();
+        if let Some(skb) = pieces.frames.into_iter().next() {
+            let why = || (fragment_words(count), None);
+            self.drop(skb, None, Stage::Input, DropReason::FragReasmTimeout, why);
+        }
+    }
+
+    fn listener(&self, protocol: Protocol, dst: IpAddr, dport: u16) -> Listener {
+        let mut closed = None;
+        for socket in &self.plan.sockets {
+            let bound = match socket.addr {
+                None => true,
+                Some(IpAddr::V4(a)) if a.is_unspecified() => dst.is_ipv4(),
+                Some(IpAddr::V6(a)) if a.is_unspecified() => true,
+                Some(addr) => addr == dst,
+            };
+            if socket.protocol != protocol || socket.port != dport || !bound {
+                continue;
+            }
+            match socket.state {
+                SocketState::Listen => {
+                    return Listener::Socket(format!("{protocol}/{dport}"), socket.origin.clone());
+                }
+                SocketState::Closed => closed = Some(socket.origin.clone()),
+            }
+        }
+        match (closed, self.plan.undeclared) {
+            (Some(origin), _) => Listener::Nobody(Some(origin)),
+            (None, Undeclared::Unsaid) => Listener::Unsaid,
+            (None, Undeclared::Closed) => Listener::Nobody(None),
+        }
+    }
+
+    /// Notes the delivery to a listener; `None` (and the packet) when nobody listens.
+    fn accept(&mut self, link: u32, key: &ConnectionKey, skb: Skb) -> Result<Skb, (Skb, Option<Origin>)> {
+        let (listener, origin) = match self.listener(key.protocol, key.local.0, key.local.1) {
+            Listener::Socket(words, origin) => (Some(words), Some(origin)),
+            Listener::Unsaid => (None, None),
+            Listener::Nobody(origin) => return Err((skb, origin)),
+        };
+        let mut skb = skb;
+        let port = Some(key.local.1);
+        self.note(&mut skb, Some(link), Stage::Socket, || (EventKind::Delivered { listener, port }, origin));
+        Ok(skb)
+    }
+
+    fn refuse(&mut self, link: u32, key: &ConnectionKey, skb: Skb, origin: Option<Origin>) -> EventId {
+        let (protocol, port) = (key.protocol, key.local.1);
+        self.drop(skb, Some(link), Stage::Socket, DropReason::NoSocket, || {
+            (format!("nothing listens on {protocol} port {port}"), origin)
+        })
+    }
+
+    fn hand_to_client(&mut self, link: u32, skb: &mut Skb, key: &ConnectionKey) {
+        let port = Some(key.local.1);
+        self.note(skb, Some(link), Stage::Socket, || {
+            (EventKind::Delivered { listener: Some("the client".into()), port }, None)
+        });
+    }
+
+    fn udp_input(&mut self, link: u32, key: ConnectionKey, ip: &Ip, mut skb: Skb) {
+        if self.vxlan_input(link, ip, &skb) {
+            return;
+        }
+        if let Some(connection) = self.st.connections.by_key.get_mut(&key)
+            && let Some(client) = connection.client
+        {
+            connection.state = State::Done;
+            self.hand_to_client(link, &mut skb, &key);
+            self.tell(client, NoticeKind::Answered, skb.last);
+            return;
+        }
+        match self.accept(link, &key, skb) {
+            Ok(skb) => {
+                let payload = packet::l4_bytes(&skb.bytes, ip).get(8..).unwrap_or(&[]).to_vec();
+                let _ =
+                    self.send_with(FlowKind::Reply, skb.last, Some(key.local.0), key.remote.0, 0, |meta| {
+                        packet::udp(meta, key.local.1, key.remote.1, &payload)
+                    });
+            }
+            Err((skb, origin)) => {
+                let about = skb.clone();
+                let cause = self.refuse(link, &key, skb, origin);
+                self.icmp_error(about, cause, IcmpError::PortUnreachable);
+            }
+        }
+    }
+
+    pub(super) fn echo_answered(&mut self, link: u32, key: ConnectionKey, mut skb: Skb) {
+        self.hand_to_client(link, &mut skb, &key);
+        let Some(connection) = self.st.connections.by_key.get_mut(&key) else { return };
+        if connection.state == State::Done {
+            return;
+        }
+        connection.state = State::Done;
+        if let Some(client) = connection.client {
+            self.tell(client, NoticeKind::Answered, skb.last);
+        }
+    }
+
+    fn sctp_input(&mut self, link: u32, key: ConnectionKey, ip: &Ip, mut skb: Skb) {
+        let Some((chunk, _, peer_tag)) = packet::chunk_of(packet::l4_bytes(&skb.bytes, ip)) else {
+            let why = || ("no SCTP chunk".into(), None);
+            self.drop(skb, Some(link), Stage::Socket, DropReason::PktTooSmall, why);
+            return;
+        };
+        let own_tag = initial_sequence(&key);
+        let answer = |stack: &mut Self, kind, cause, tag, chunk| {
+            let _ = stack.send_with(kind, cause, Some(key.local.0), key.remote.0, 0, |meta| {
+                packet::sctp(meta, key.local.1, key.remote.1, tag, chunk, own_tag)
+            });
+        };
+        let known = self.st.connections.by_key.get(&key).and_then(|c| Some((c.client?, c.state)));
+        match (chunk, known) {
+            (Chunk::Init, _) => match self.accept(link, &key, skb) {
+                Ok(skb) => answer(self, FlowKind::Reply, skb.last, peer_tag, Chunk::InitAck),
+                Err((skb, origin)) => {
+                    let cause = self.refuse(link, &key, skb, origin);
+                    answer(self, FlowKind::Reply, cause, peer_tag, Chunk::Abort);
+                }
+            },
+            (Chunk::InitAck, Some((client, State::Opening))) => {
+                if let Some(connection) = self.st.connections.by_key.get_mut(&key) {
+                    connection.state = State::Done;
+                }
+                self.hand_to_client(link, &mut skb, &key);
+                answer(self, FlowKind::Data, skb.last, peer_tag, Chunk::CookieEcho);
+                self.tell(client, NoticeKind::Connected, skb.last);
+            }
+            (Chunk::Abort, Some((client, state))) if state != State::Done => {
+                if let Some(connection) = self.st.connections.by_key.get_mut(&key) {
+                    connection.state = State::Done;
+                }
+                self.hand_to_client(link, &mut skb, &key);
+                self.tell(client, NoticeKind::Refused, skb.last);
+            }
+            (Chunk::CookieEcho, _) => match self.accept(link, &key, skb) {
+                Ok(skb) => answer(self, FlowKind::Data, skb.last, peer_tag, Chunk::CookieAck),
+                Err((skb, origin)) => {
+                    self.refuse(link, &key, skb, origin);
+                }
+            },
+            (Chunk::InitAck | Chunk::Abort | Chunk::CookieAck | Chunk::Other(_), _) => {
+                self.hand_to_client(link, &mut skb, &key);
+            }
+        }
+    }
+}
+
+fn build_first(meta: &packet::Ipv4Meta, client: &Client, seq: u32, mss: u16) -> alloc::vec::Vec<u8> {
+    let payload = alloc::vec![0x6b; usize::from(client.payload)];
+    match client.protocol {
+        Protocol::Tcp => {
+            let segment = packet::TcpSegment {
+                sport: client.sport,
+                dport: client.dport,
+                seq,
+                syn: true,
+                mss: Some(mss),
+                ..Default::default()
+            };
+            packet::tcp(meta, &segment, &[])
+        }
+        Protocol::Udp => packet::udp(meta, client.sport, client.dport, &payload),
+        Protocol::Sctp => packet::sctp(meta, client.sport, client.dport, 0, Chunk::Init, seq),
+        Protocol::Icmp => packet::icmp_echo(meta, false, client.sport, 1, &payload),
+    }
+}
+
+/// Where a connection's sequence numbers begin: the kernel hashes the same fields with a secret (RFC 6528).
+fn initial_sequence(key: &ConnectionKey) -> u32 {
+    let ip = Ip {
+        src: key.local.0,
+        dst: key.remote.0,
+        protocol: key.protocol.number(Family::of(key.remote.0)),
+        len: 0,
+        l4: 0,
+        ports: Some((key.local.1, key.remote.1)),
+        fragment: None,
+        dont_fragment: true,
+    };
+    packet::flow_hash(&ip, true)
+}
+
+impl fmt::Display for NoticeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("connected"),
+            Self::Answered => f.write_str("answered"),
+            Self::Refused => f.write_str("refused"),
+            Self::Reset => f.write_str("reset"),
+            Self::Failed(failure) => write!(f, "{failure}"),
+            Self::TimedOut => f.write_str("timed out"),
+        }
+    }
+}
