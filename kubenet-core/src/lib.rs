@@ -9,6 +9,7 @@ extern crate std;
 pub mod addr;
 pub mod cluster;
 pub mod dataplane;
+pub mod ipam;
 pub mod lpm;
 pub mod origin;
 pub mod packet;
