@@ -7,6 +7,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod addr;
+pub mod assume;
 pub mod cluster;
 pub mod dataplane;
 pub mod ipam;

@@ -14,7 +14,7 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::settings::{Cni, Evidence, ProxyMode, Setting, Settings, Underlay};
+pub use self::settings::{Cni, Evidence, ProxyMode, Resolver, Setting, Settings, Underlay};
 use crate::addr::Protocol;
 use crate::origin::Origin;
 

@@ -3,11 +3,11 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use crate::assume::{Cni, ProxyMode, Resolver, Underlay};
 use crate::origin::Origin;
 
 /// Why a setting has its value.
@@ -58,78 +58,6 @@ impl<T> Setting<T> {
     }
 }
 
-/// Who gives pods their interfaces.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Cni {
-    /// The reference `bridge` plugin: a `cni0` bridge per node, host-local addresses.
-    Bridge,
-    /// kindnet: point-to-point veths with a host route per pod, host routes between nodes.
-    Kindnet,
-    /// flannel: the bridge plugin, with VXLAN or host routes between nodes.
-    Flannel,
-    /// A CNI that is not modelled: an opaque fabric between pods.
-    Other(String),
-}
-
-impl fmt::Display for Cni {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bridge => "bridge",
-            Self::Kindnet => "kindnet",
-            Self::Flannel => "flannel",
-            Self::Other(name) => name,
-        })
-    }
-}
-
-/// How packets for pods get from node to node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Underlay {
-    /// Every node has a route to every other node's pod range (`host-gw`).
-    HostGw,
-    /// A VXLAN overlay between the nodes.
-    Vxlan,
-    /// Nodes know only their gateway; the gateway has a route per node.
-    Routed,
-}
-
-impl fmt::Display for Underlay {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::HostGw => "host-gw",
-            Self::Vxlan => "vxlan",
-            Self::Routed => "routed",
-        })
-    }
-}
-
-/// How kube-proxy works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProxyMode {
-    /// iptables rules, the default.
-    Iptables,
-    /// nftables rules.
-    Nftables,
-    /// Virtual servers in the kernel.
-    Ipvs,
-    /// The historic relay in user space.
-    Userspace,
-}
-
-impl fmt::Display for ProxyMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Iptables => "iptables",
-            Self::Nftables => "nftables",
-            Self::Ipvs => "ipvs",
-            Self::Userspace => "userspace",
-        })
-    }
-}
-
 /// The settings that the compilers read. The field names are those of `Assume`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -158,4 +86,6 @@ pub struct Settings {
     pub policy_enforced: Setting<bool>,
     /// Sysctls that every node has, by name, such as `net.bridge.bridge-nf-call-iptables`.
     pub sysctls: Setting<BTreeMap<String, i64>>,
+    /// The C library whose resolver pods use.
+    pub resolver: Setting<Resolver>,
 }
