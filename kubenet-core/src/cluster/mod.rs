@@ -4,8 +4,10 @@
 //! settings with their evidence, and diagnostics. From *manifests* the control plane's part is played (pods made from
 //! workloads, scheduled, given addresses), deterministically by identity; from a *snapshot* nothing is made up.
 
+mod index;
 mod settings;
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,9 +16,13 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use self::settings::{Cni, Evidence, ProxyMode, Resolver, Setting, Settings, Underlay};
+pub use self::index::{Cluster, Parts};
+pub use self::settings::{
+    Cni, DEFAULT_CLUSTER_CIDR, DEFAULT_NODE_NETWORK, DEFAULT_SERVICE_CIDR, Evidence, ProxyMode, Resolver,
+    Setting, Settings, Underlay,
+};
 use crate::addr::Protocol;
-use crate::origin::Origin;
+use crate::origin::{ObjectRef, Origin};
 
 /// Whether kubenet plays the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,23 +32,6 @@ pub enum InputMode {
     Manifests,
     /// Objects as an API server hands them out: nothing is made up.
     Snapshot,
-}
-
-/// A cluster, resolved. Cheap to clone: everything is behind `Arc`.
-#[derive(Clone, Debug)]
-pub struct Cluster {
-    /// Whether the control plane was played.
-    pub mode: InputMode,
-    /// How the network is set up.
-    pub settings: Arc<Settings>,
-    /// All nodes, sorted by name.
-    pub nodes: Arc<Vec<Arc<Node>>>,
-    /// All pods, sorted by namespace and name.
-    pub pods: Arc<Vec<Arc<Pod>>>,
-    /// For each node, its pods as indices into `pods`, ascending.
-    pub pods_on_node: Arc<Vec<Vec<u32>>>,
-    /// Things that the model does not execute.
-    pub unmodelled: Arc<Vec<Unmodelled>>,
 }
 
 /// A node.
@@ -88,7 +77,7 @@ pub struct Pod {
     /// Its containers, restartable init containers included.
     pub containers: Vec<Container>,
     /// The workload that it belongs to, outermost first: `Deployment`, then `ReplicaSet`.
-    pub owners: Vec<crate::origin::ObjectRef>,
+    pub owners: Vec<ObjectRef>,
     /// Where it comes from.
     pub origin: Origin,
 }
@@ -119,6 +108,79 @@ pub struct ContainerPort {
     pub host_ip: Option<IpAddr>,
     /// Where it stands.
     pub origin: Origin,
+}
+
+/// A Service with the addresses and node ports that it has or was given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its virtual addresses, the primary family first. Empty for headless Services, for `ExternalName`, and where a
+    /// snapshot has none.
+    pub cluster_ips: Vec<IpAddr>,
+    /// Its ports, in the order of the input.
+    pub ports: Vec<ServicePort>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePort {
+    /// Its name, if it has one.
+    pub name: Option<Arc<str>>,
+    /// Its number.
+    pub port: u16,
+    /// Its transport.
+    pub protocol: Protocol,
+    /// The port on every node, for `NodePort` and `LoadBalancer`.
+    pub node_port: Option<u16>,
+}
+
+/// A workload and its pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// The kind as in the manifest, the namespace and the name.
+    pub object: ObjectRef,
+    /// Its pods as indices into [`Cluster::pods`], ascending, which is by name.
+    pub pods: Vec<u32>,
+}
+
+/// A namespace, as far as an object or the use of its name shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its labels, sorted by key. `kubernetes.io/metadata.name` is always there (KEP-2161).
+    pub labels: Vec<(Arc<str>, Arc<str>)>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// A kind that a snapshot does not hold, so that what it could change is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The kind as in a manifest.
+    pub kind: Cow<'static, str>,
+    /// What it could change, for `Unknown::why`.
+    pub why: String,
+    /// The command that settles it, for `Unknown::what_would_settle_it`.
+    pub command: String,
+    /// Whose packets it could touch.
+    pub touches: Touches,
+}
+
+/// A port of a pod that a process listens on, or that nothing listens on, because the user says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PodPort {
+    /// The pod as an index into [`Cluster::pods`].
+    pub pod: u32,
+    /// The port.
+    pub port: u16,
+    /// Its transport.
+    pub protocol: Protocol,
 }
 
 /// An object that was loaded but that the model does not execute, and which answers it could change.

@@ -3,10 +3,12 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::Ipv4Addr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
+use crate::assume::PROXY_VERSION;
 pub use crate::assume::{Cni, ProxyMode, Resolver, Underlay};
 use crate::origin::Origin;
 
@@ -88,4 +90,33 @@ pub struct Settings {
     pub sysctls: Setting<BTreeMap<String, i64>>,
     /// The C library whose resolver pods use.
     pub resolver: Setting<Resolver>,
+}
+
+/// The pod range that is assumed when nothing says: kubeadm's and flannel's usual one.
+pub const DEFAULT_CLUSTER_CIDR: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16));
+/// The Service range that is assumed when nothing says: kubeadm's default.
+pub const DEFAULT_SERVICE_CIDR: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12));
+/// The node network that is assumed when nothing says: kind's first Docker network.
+pub const DEFAULT_NODE_NETWORK: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(172, 18, 0, 0), 16));
+
+impl Default for Settings {
+    /// What is assumed of a cluster that says nothing: IPv4 only, the bridge plugin with host routes, kube-proxy 1.36 in
+    /// iptables mode, bridged packets seen by iptables (kubeadm's preflight check asks for it).
+    fn default() -> Self {
+        Self {
+            cni: Setting::assumed(Cni::Bridge),
+            underlay: Setting::assumed(Underlay::HostGw),
+            cluster_cidr: Setting::assumed(alloc::vec![DEFAULT_CLUSTER_CIDR]),
+            service_cidr: Setting::assumed(alloc::vec![DEFAULT_SERVICE_CIDR]),
+            node_network: Setting::assumed(alloc::vec![DEFAULT_NODE_NETWORK]),
+            node_cidr_mask_v4: Setting::assumed(24),
+            node_cidr_mask_v6: Setting::assumed(64),
+            mtu: Setting::assumed(1500),
+            proxy_mode: Setting::assumed(ProxyMode::Iptables),
+            proxy_version: Setting::assumed(PROXY_VERSION.into()),
+            policy_enforced: Setting::assumed(false),
+            sysctls: Setting::assumed(BTreeMap::from([("net.bridge.bridge-nf-call-iptables".into(), 1)])),
+            resolver: Setting::assumed(Resolver::Glibc),
+        }
+    }
 }

@@ -1,0 +1,199 @@
+//! The resolved cluster and its indexes.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use hashbrown::HashMap;
+
+use super::{InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload};
+use crate::assume::Fault;
+use crate::origin::ObjectRef;
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
+
+/// A cluster, resolved. Cheap to clone: everything is behind `Arc`.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Whether the control plane was played.
+    pub mode: InputMode,
+    /// How the network is set up.
+    pub settings: Arc<Settings>,
+    /// All nodes, sorted by name.
+    pub nodes: Arc<Vec<Arc<Node>>>,
+    /// All pods, sorted by namespace and name.
+    pub pods: Arc<Vec<Arc<Pod>>>,
+    /// For each node, its pods as indices into `pods`, ascending.
+    pub pods_on_node: Arc<Vec<Vec<u32>>>,
+    /// All Services, sorted by namespace and name.
+    pub services: Arc<Vec<Arc<Service>>>,
+    /// Workloads with their pods, sorted by kind, namespace and name. One that has no pod is there too.
+    pub workloads: Arc<Vec<Workload>>,
+    /// All namespaces, sorted by name.
+    pub namespaces: Arc<Vec<Arc<Namespace>>>,
+    /// Things that the model does not execute.
+    pub unmodelled: Arc<Vec<Unmodelled>>,
+    /// Kinds that a snapshot does not hold.
+    pub missing: Arc<Vec<Missing>>,
+    /// What the user broke.
+    pub faults: Arc<Vec<Fault>>,
+    /// Ports that a process listens on because the user says so, sorted.
+    pub listeners: Arc<Vec<PodPort>>,
+    /// Ports that nothing listens on because the user says so, sorted.
+    pub closed: Arc<Vec<PodPort>>,
+    index: Arc<Index>,
+}
+
+/// What a [`Cluster`] is made of. [`Cluster::new`] sorts it and builds the indexes.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Whether the control plane was played.
+    pub mode: InputMode,
+    /// How the network is set up.
+    pub settings: Settings,
+    /// The nodes, sorted by name.
+    pub nodes: Vec<Arc<Node>>,
+    /// The pods, sorted by namespace and name, with indices into `nodes`.
+    pub pods: Vec<Arc<Pod>>,
+    /// The Services.
+    pub services: Vec<Arc<Service>>,
+    /// The workloads, with indices into `pods`.
+    pub workloads: Vec<Workload>,
+    /// The namespaces.
+    pub namespaces: Vec<Arc<Namespace>>,
+    /// Things that the model does not execute.
+    pub unmodelled: Vec<Unmodelled>,
+    /// Kinds that a snapshot does not hold.
+    pub missing: Vec<Missing>,
+    /// What the user broke.
+    pub faults: Vec<Fault>,
+    /// Ports that a process listens on.
+    pub listeners: Vec<PodPort>,
+    /// Ports that nothing listens on.
+    pub closed: Vec<PodPort>,
+}
+
+impl Parts {
+    /// Parts without any object.
+    pub const fn new(mode: InputMode, settings: Settings) -> Self {
+        Self {
+            mode,
+            settings,
+            nodes: Vec::new(),
+            pods: Vec::new(),
+            services: Vec::new(),
+            workloads: Vec::new(),
+            namespaces: Vec::new(),
+            unmodelled: Vec::new(),
+            missing: Vec::new(),
+            faults: Vec::new(),
+            listeners: Vec::new(),
+            closed: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    pods: Map<IpAddr, u32>,
+    nodes: Map<IpAddr, u32>,
+    services: Map<IpAddr, u32>,
+}
+
+impl Cluster {
+    /// Builds the indexes. Nodes and pods keep their order, because others refer to it; the rest is sorted. Of several
+    /// owners of one address the first counts. O(n log n).
+    pub fn new(mut parts: Parts) -> Self {
+        parts.services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        parts.workloads.sort_by(|a, b| a.object.cmp(&b.object));
+        parts.namespaces.sort_by(|a, b| a.name.cmp(&b.name));
+        for ports in [&mut parts.listeners, &mut parts.closed] {
+            ports.sort_unstable();
+            ports.dedup();
+        }
+        let mut index = Index::default();
+        for (place, node) in (0u32..).zip(&parts.nodes) {
+            for addr in node.addresses.iter().chain(&node.external_addresses) {
+                index.nodes.entry(*addr).or_insert(place);
+            }
+        }
+        let mut pods_on_node = alloc::vec![Vec::new(); parts.nodes.len()];
+        for (place, pod) in (0u32..).zip(&parts.pods) {
+            if let Some(pods) = pod.node.and_then(|node| pods_on_node.get_mut(node as usize)) {
+                pods.push(place);
+            }
+            if !pod.host_network && !pod.terminal {
+                for addr in &pod.addresses {
+                    index.pods.entry(*addr).or_insert(place);
+                }
+            }
+        }
+        for (place, service) in (0u32..).zip(&parts.services) {
+            for addr in &service.cluster_ips {
+                index.services.entry(*addr).or_insert(place);
+            }
+        }
+        Self {
+            mode: parts.mode,
+            settings: Arc::new(parts.settings),
+            nodes: Arc::new(parts.nodes),
+            pods: Arc::new(parts.pods),
+            pods_on_node: Arc::new(pods_on_node),
+            services: Arc::new(parts.services),
+            workloads: Arc::new(parts.workloads),
+            namespaces: Arc::new(parts.namespaces),
+            unmodelled: Arc::new(parts.unmodelled),
+            missing: Arc::new(parts.missing),
+            faults: Arc::new(parts.faults),
+            listeners: Arc::new(parts.listeners),
+            closed: Arc::new(parts.closed),
+            index: Arc::new(index),
+        }
+    }
+
+    /// The pod that holds an address of its own. Pods on the host's network have none: ask [`Cluster::node_by_address`].
+    pub fn pod_by_address(&self, addr: IpAddr) -> Option<u32> {
+        self.index.pods.get(&addr).copied()
+    }
+
+    /// The node that has an internal or external address.
+    pub fn node_by_address(&self, addr: IpAddr) -> Option<u32> {
+        self.index.nodes.get(&addr).copied()
+    }
+
+    /// The Service that has a virtual address.
+    pub fn service_by_address(&self, addr: IpAddr) -> Option<u32> {
+        self.index.services.get(&addr).copied()
+    }
+
+    /// The node with this name. O(log nodes).
+    pub fn node_named(&self, name: &str) -> Option<u32> {
+        found(self.nodes.binary_search_by(|node| (*node.name).cmp(name)))
+    }
+
+    /// The pod with this name. O(log pods).
+    pub fn pod_named(&self, namespace: &str, name: &str) -> Option<u32> {
+        found(self.pods.binary_search_by(|pod| (&*pod.namespace, &*pod.name).cmp(&(namespace, name))))
+    }
+
+    /// The Service with this name. O(log Services).
+    pub fn service_named(&self, namespace: &str, name: &str) -> Option<u32> {
+        found(self.services.binary_search_by(|s| (&*s.namespace, &*s.name).cmp(&(namespace, name))))
+    }
+
+    /// The workload with this kind and name. O(log workloads).
+    pub fn workload(&self, object: &ObjectRef) -> Option<&Workload> {
+        let at = found(self.workloads.binary_search_by(|w| w.object.cmp(object)))?;
+        self.workloads.get(at as usize)
+    }
+
+    /// The namespace with this name. O(log namespaces).
+    pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
+        let at = found(self.namespaces.binary_search_by(|n| (*n.name).cmp(name)))?;
+        self.namespaces.get(at as usize)
+    }
+}
+
+fn found(place: Result<usize, usize>) -> Option<u32> {
+    place.ok().and_then(|at| u32::try_from(at).ok())
+}

@@ -1,0 +1,500 @@
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use expect_test::{Expect, expect};
+use proptest::prelude::*;
+
+use super::suggest::near;
+use super::*;
+use crate::addr::Protocol;
+use crate::cluster::{
+    Cluster, Container, ContainerPort, InputMode, Namespace, Node, Parts, Pod, Service, ServicePort,
+    Settings, Workload,
+};
+use crate::origin::{ObjectRef, Origin};
+
+fn check_parse(texts: &[&str], expect: Expect) {
+    let mut out = String::new();
+    for text in texts {
+        out += &match Endpoint::parse(text) {
+            Ok(Endpoint { target, port, url, .. }) => {
+                let port = port.map(|p| format!(" port {p:?}")).unwrap_or_default();
+                let url = url.map(|u| format!(" {} {}", u.scheme.as_str(), u.path)).unwrap_or_default();
+                format!("{text}\n    {target:?}{port}{url}\n")
+            }
+            Err(error) => {
+                format!("{text}\n{}{} {error}\n", " ".repeat(error.offset), "^".repeat(error.length.min(40)),)
+            }
+        };
+    }
+    expect.assert_eq(&out);
+}
+
+#[test]
+fn every_form_of_the_grammar_is_read() {
+    check_parse(
+        &[
+            "pod/web-0",
+            "po/web-0:http",
+            "shop/deploy/cart:7070",
+            "shop/Deployment.apps/cart[*]:7070",
+            "services/api",
+            "no/node-1:10250",
+            "shop/cart-0",
+            "shop/cart[*]:80",
+            "10.244.1.5",
+            "10.244.1.5:80",
+            "fd00::5",
+            "[fd00::5]",
+            "[fd00::5]:80",
+            "internet",
+            "internet:443",
+            "internet/8.8.8.8:53",
+            "internet/[2001:db8::1]:53",
+            "api.shop:http",
+            "localhost",
+            "http://api.shop",
+            "https://api.shop:8443/v1/items?page=2#top",
+            "HTTP://[fd00::5]:8080?x",
+        ],
+        expect![[r#"
+            pod/web-0
+                Object { namespace: None, kind: Pod, name: "web-0", all: false }
+            po/web-0:http
+                Object { namespace: None, kind: Pod, name: "web-0", all: false } port Name("http")
+            shop/deploy/cart:7070
+                Object { namespace: Some("shop"), kind: Deployment, name: "cart", all: false } port Number(7070)
+            shop/Deployment.apps/cart[*]:7070
+                Object { namespace: Some("shop"), kind: Deployment, name: "cart", all: true } port Number(7070)
+            services/api
+                Object { namespace: None, kind: Service, name: "api", all: false }
+            no/node-1:10250
+                Object { namespace: None, kind: Node, name: "node-1", all: false } port Number(10250)
+            shop/cart-0
+                Named { namespace: "shop", name: "cart-0", all: false }
+            shop/cart[*]:80
+                Named { namespace: "shop", name: "cart", all: true } port Number(80)
+            10.244.1.5
+                Address(10.244.1.5)
+            10.244.1.5:80
+                Address(10.244.1.5) port Number(80)
+            fd00::5
+                Address(fd00::5)
+            [fd00::5]
+                Address(fd00::5)
+            [fd00::5]:80
+                Address(fd00::5) port Number(80)
+            internet
+                Internet(None)
+            internet:443
+                Internet(None) port Number(443)
+            internet/8.8.8.8:53
+                Internet(Some(8.8.8.8)) port Number(53)
+            internet/[2001:db8::1]:53
+                Internet(Some(2001:db8::1)) port Number(53)
+            api.shop:http
+                Host("api.shop") port Name("http")
+            localhost
+                Host("localhost")
+            http://api.shop
+                Host("api.shop") port Number(80) http /
+            https://api.shop:8443/v1/items?page=2#top
+                Host("api.shop") port Number(8443) https /v1/items?page=2
+            HTTP://[fd00::5]:8080?x
+                Address(fd00::5) port Number(8080) http /?x
+        "#]],
+    );
+}
+
+#[test]
+fn an_error_points_at_the_character() {
+    check_parse(
+        &[
+            "",
+            "deploy/ web",
+            "shop/depoy/cart",
+            "shop/node/node-1",
+            "shop/svc/api[*]",
+            "shop/deploy/cart/80",
+            "deploy/",
+            "deploy/:80",
+            "/web",
+            "deploy/web:",
+            "deploy/web:0",
+            "deploy/web:70000",
+            "deploy/web:ht_tp",
+            "deploy/wéb",
+            "10.244.1.300",
+            "10.244.1.0/24",
+            "fd00::5:80:x",
+            "1:2:3",
+            "[fd00::5",
+            "[10.0.0.1]:80",
+            "[fd00::5]80",
+            "internet/example",
+            "web[*]",
+            "ftp://web",
+            "http://user@web",
+            "http:///path",
+            "http://web:x:y/",
+        ],
+        expect![[r#"
+
+            ^ expected an endpoint: [NS/]KIND/NAME[:PORT], NS/NAME[:PORT], IP[:PORT], internet[/IP], HOST[:PORT] or a URL
+            deploy/ web
+                   ^ an endpoint is one word, without spaces
+            shop/depoy/cart
+                 ^^^^^ 'depoy' is not a kind; use pod, deploy, sts, ds, rs, rc, job, cj, svc, node
+            shop/node/node-1
+            ^^^^ a node has no namespace; write node/NAME
+            shop/svc/api[*]
+                     ^^^^^^ [*] means all pods of a workload, such as deploy/web[*]
+            shop/deploy/cart/80
+                             ^^ expected nothing after NS/KIND/NAME, found '80'
+            deploy/
+                   ^ expected a name, found the end
+            deploy/:80
+                   ^ expected a name, found ':'
+            /web
+            ^ expected a namespace or a kind, found '/'
+            deploy/web:
+                       ^ expected a port number from 1 to 65535 or a port's name, found the end
+            deploy/web:0
+                       ^ expected a port number from 1 to 65535 or a port's name, found '0'
+            deploy/web:70000
+                       ^^^^^ expected a port number from 1 to 65535 or a port's name, found '70000'
+            deploy/web:ht_tp
+                       ^^^^^ expected a port number from 1 to 65535 or a port's name, found 'ht_tp'
+            deploy/wéb
+                    ^ 'é' cannot stand in a name
+            10.244.1.300
+            ^^^^^^^^^^^^ '10.244.1.300' is not an IPv4 address
+            10.244.1.0/24
+            ^^^^^^^^^^^^^ a prefix is not an endpoint; name one address
+            fd00::5:80:x
+                 ^^^^^^^ expected a port number from 1 to 65535 or a port's name, found ':5:80:x'
+            1:2:3
+            ^^^^^ '1:2:3' is not an address; an IPv6 address with a port is written in brackets, such as [fd00::5]:80
+            [fd00::5
+            ^^^^^^^^ expected ']' behind the IPv6 address
+            [10.0.0.1]:80
+             ^^^^^^^^ '10.0.0.1' is not an IPv6 address
+            [fd00::5]80
+                     ^^ expected ':PORT', found '80'
+            internet/example
+                     ^^^^^^^ expected an address of the internet, found 'example'
+            web[*]
+            ^^^^^^ [*] means all pods of a workload, such as deploy/web[*]
+            ftp://web
+            ^^^ 'ftp' is not a scheme; use http or https
+            http://user@web
+                   ^^^^^ a URL with a user name or password is not understood
+            http:///path
+                   ^ expected a host or an address
+            http://web:x:y/
+                       ^^^ expected a port number from 1 to 65535 or a port's name, found 'x:y'
+        "#]],
+    );
+}
+
+#[test]
+fn kinds_have_the_names_of_kubectl() {
+    for (word, kind) in [
+        ("po", Kind::Pod),
+        ("PODS", Kind::Pod),
+        ("deploy", Kind::Deployment),
+        ("deployments.apps", Kind::Deployment),
+        ("sts", Kind::StatefulSet),
+        ("ds", Kind::DaemonSet),
+        ("rs", Kind::ReplicaSet),
+        ("rc", Kind::ReplicationController),
+        ("jobs", Kind::Job),
+        ("cj", Kind::CronJob),
+        ("svc", Kind::Service),
+        ("no", Kind::Node),
+        ("nodes", Kind::Node),
+    ] {
+        assert_eq!(Kind::from_word(word), Some(kind), "{word}");
+    }
+    for word in ["", "s", "pod s", "depoy", "shop", "svcs", "ns"] {
+        assert_eq!(Kind::from_word(word), None, "{word}");
+    }
+}
+
+#[test]
+fn near_names_are_found_and_far_ones_are_not() {
+    let names =
+        ["frontend-7d4f6c8b9-x2x4z", "cartservice-58b9d7c4f-p7k2m", "redis-cart-0", "adservice", "web"];
+    assert_eq!(near("frontnd", names, 3), ["frontend-7d4f6c8b9-x2x4z"]);
+    assert_eq!(near("cartservcie", names, 3), ["cartservice-58b9d7c4f-p7k2m"]);
+    assert_eq!(near("redis", names, 3), ["redis-cart-0"]);
+    assert_eq!(near("WEB", names, 3), ["web"]);
+    assert!(near("zzz", names, 3).is_empty());
+    assert!(near("", names, 3).is_empty());
+    assert_eq!(near("a", ["b", "ab"], 3), ["ab"], "one letter is near only what begins with it");
+}
+
+/// Two nodes; `shop` with a Deployment and a Service that are both called `cart`; a namespace that is called `job`.
+fn example() -> Cluster {
+    let origin = Origin::implied("test");
+    let mut parts = Parts::new(InputMode::Manifests, Settings::default());
+    for (name, addr) in [("node-1", "172.18.0.2"), ("node-2", "172.18.0.3")] {
+        parts.nodes.push(Arc::new(Node {
+            name: name.into(),
+            addresses: alloc::vec![addr.parse().unwrap()],
+            external_addresses: Vec::new(),
+            pod_cidrs: Vec::new(),
+            labels: Vec::new(),
+            taints: Vec::new(),
+            origin: origin.clone(),
+        }));
+    }
+    let pods = [
+        ("default", "frontend-7d4f6c8b9-x2x4z", "10.244.1.2", false),
+        ("default", "frontend-7d4f6c8b9-z9z9z", "10.244.2.2", false),
+        ("job", "web", "10.244.1.9", false),
+        ("shop", "cart-58b9d7c4f-p7k2m", "10.244.1.5", false),
+        ("shop", "migrate-b2b2b", "", true),
+    ];
+    for (namespace, name, addr, terminal) in pods {
+        let port = ContainerPort {
+            name: Some("http".into()),
+            port: 8080,
+            protocol: Protocol::Tcp,
+            host_port: None,
+            host_ip: None,
+            origin: origin.clone(),
+        };
+        parts.pods.push(Arc::new(Pod {
+            namespace: namespace.into(),
+            name: name.into(),
+            labels: Vec::new(),
+            node: Some(0),
+            addresses: addr.parse::<IpAddr>().into_iter().collect(),
+            host_network: false,
+            terminal,
+            ready: !terminal,
+            terminating: false,
+            containers: alloc::vec![Container {
+                name: "main".into(),
+                ports: alloc::vec![port],
+                probes: Vec::new()
+            }],
+            owners: Vec::new(),
+            origin: origin.clone(),
+        }));
+    }
+    for (kind, namespace, name, pods) in [
+        ("Deployment", "default", "frontend", &[0, 1][..]),
+        ("Deployment", "default", "idle", &[]),
+        ("Deployment", "shop", "cart", &[3]),
+        ("Job", "shop", "migrate", &[4]),
+        ("Job", "default", "web", &[0]),
+    ] {
+        parts
+            .workloads
+            .push(Workload { object: ObjectRef::namespaced(kind, namespace, name), pods: pods.into() });
+    }
+    let dns =
+        |name: &str, port, protocol| ServicePort { name: Some(name.into()), port, protocol, node_port: None };
+    for (namespace, name) in [("shop", "cart"), ("default", "kubernetes")] {
+        parts.services.push(Arc::new(Service {
+            namespace: namespace.into(),
+            name: name.into(),
+            cluster_ips: Vec::new(),
+            ports: alloc::vec![dns("dns", 53, Protocol::Udp), dns("https", 443, Protocol::Tcp)],
+            origin: origin.clone(),
+        }));
+    }
+    for name in ["default", "shop", "job"] {
+        parts.namespaces.push(Arc::new(Namespace {
+            name: name.into(),
+            labels: Vec::new(),
+            origin: origin.clone(),
+        }));
+    }
+    Cluster::new(parts)
+}
+
+fn check_resolve(texts: &[&str], expect: Expect) {
+    let cluster = example();
+    let mut out = String::new();
+    for text in texts {
+        let endpoint = Endpoint::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        out += &match endpoint.resolve(&cluster, "default") {
+            Ok(resolved) => {
+                let one = |r: &Resolution| {
+                    let what = match &r.what {
+                        What::Pod(p) => format!("pod {}", cluster.pods[*p as usize].name),
+                        What::Node(n) => format!("node {}", cluster.nodes[*n as usize].name),
+                        What::Service(s) => format!("service {}", cluster.services[*s as usize].name),
+                        other @ (What::Address(_) | What::Internet(_) | What::Host { .. }) => {
+                            format!("{other:?}")
+                        }
+                    };
+                    let port = r.port.map(|p| format!(" port {p}")).unwrap_or_default();
+                    let protocol = r.protocol.map(|p| format!("/{p}")).unwrap_or_default();
+                    format!("{what}{port}{protocol}")
+                };
+                let said = resolved.said.iter().map(|s| format!("    ({s})\n")).collect::<String>();
+                let targets = resolved.targets.iter().map(one).collect::<Vec<_>>().join(", ");
+                format!("{text}\n    {targets}\n{said}")
+            }
+            Err(error) => {
+                let place = format!("{}{}", " ".repeat(error.offset), "^".repeat(error.length));
+                format!("{text}\n{place} {:?}: {error}\n    {:?}\n", error.fault, error.candidates)
+            }
+        };
+    }
+    expect.assert_eq(&out);
+}
+
+#[test]
+fn names_are_looked_up() {
+    check_resolve(
+        &[
+            "deploy/frontend:http",
+            "deploy/frontend[*]:80",
+            "shop/deploy/cart",
+            "pod/frontend-7d4f6c8b9-x2x4z:1",
+            "job/web",
+            "shop/cart-58b9d7c4f-p7k2m",
+            "node/node-1:10250",
+            "shop/svc/cart:dns",
+            "10.244.1.5:http",
+            "internet/8.8.8.8:53",
+            "localhost:80",
+            "http://cart.shop/x",
+            "kubernetes",
+            "node-1",
+        ],
+        expect![[r#"
+            deploy/frontend:http
+                pod frontend-7d4f6c8b9-x2x4z port 8080/tcp
+                (deploy/frontend means the first of its 2 pods by name, frontend-7d4f6c8b9-x2x4z)
+            deploy/frontend[*]:80
+                pod frontend-7d4f6c8b9-x2x4z port 80, pod frontend-7d4f6c8b9-z9z9z port 80
+            shop/deploy/cart
+                pod cart-58b9d7c4f-p7k2m
+                (deploy/cart means its only pod, cart-58b9d7c4f-p7k2m)
+            pod/frontend-7d4f6c8b9-x2x4z:1
+                pod frontend-7d4f6c8b9-x2x4z port 1
+            job/web
+                ^^^ Ambiguous: 'job/web' could be default/job/web or job/pod/web; name the kind
+                ["default/job/web", "job/pod/web"]
+            shop/cart-58b9d7c4f-p7k2m
+                pod cart-58b9d7c4f-p7k2m
+            node/node-1:10250
+                node node-1 port 10250
+            shop/svc/cart:dns
+                service cart port 53/udp
+            10.244.1.5:http
+                Address(10.244.1.5) port 8080/tcp
+            internet/8.8.8.8:53
+                Internet(Some(8.8.8.8)) port 53
+            localhost:80
+                Address(127.0.0.1) port 80
+                (localhost is 127.0.0.1)
+            http://cart.shop/x
+                Host { name: "cart.shop", near: [] } port 80
+            kubernetes
+                Host { name: "kubernetes", near: ["default/svc/kubernetes"] }
+            node-1
+                Host { name: "node-1", near: ["node/node-1"] }
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_not_there_is_answered_with_near_names() {
+    check_resolve(
+        &[
+            "pod/frontnd",
+            "shop/pod/frontend-7d4f6c8b9-x2x4z",
+            "deploy/cart",
+            "shop/cart",
+            "shp/deploy/cart:80",
+            "depoy/frontend",
+            "shop/crat",
+            "node/nod-1",
+            "deploy/idle",
+            "shop/job/migrate",
+            "deploy/frontend:htp",
+            "shop/svc/cart:metrics",
+            "node/node-1:http",
+            "10.0.0.1:http",
+            "pod/frontend-7d4f6c8b9-x2x4z[*]",
+        ],
+        expect![[r#"
+            pod/frontnd
+                ^^^^^^^ NotFound: no pod 'frontnd' in namespace 'default'; did you mean 'frontend-7d4f6c8b9-x2x4z' or 'frontend-7d4f6c8b9-z9z9z'?
+                ["default/pod/frontend-7d4f6c8b9-x2x4z", "default/pod/frontend-7d4f6c8b9-z9z9z"]
+            shop/pod/frontend-7d4f6c8b9-x2x4z
+                     ^^^^^^^^^^^^^^^^^^^^^^^^ NotFound: no pod 'frontend-7d4f6c8b9-x2x4z' in namespace 'shop'; there is one in namespace 'default'
+                ["default/pod/frontend-7d4f6c8b9-x2x4z"]
+            deploy/cart
+                   ^^^^ NotFound: no deployment 'cart' in namespace 'default'; there is one in namespace 'shop'
+                ["shop/deploy/cart"]
+            shop/cart
+                 ^^^^ Ambiguous: 'shop/cart' could be shop/deploy/cart or shop/svc/cart; name the kind
+                ["shop/deploy/cart", "shop/svc/cart"]
+            shp/deploy/cart:80
+            ^^^ NotFound: no namespace 'shp'; did you mean 'shop/deploy/cart'?
+                ["shop/deploy/cart"]
+            depoy/frontend
+            ^^^^^ NotFound: no namespace 'depoy'; did you mean 'deploy/frontend'?
+                ["deploy/frontend"]
+            shop/crat
+                 ^^^^ NotFound: nothing is named 'crat' in namespace 'shop'; did you mean 'shop/pod/cart-58b9d7c4f-p7k2m', 'shop/deploy/cart' or 'shop/svc/cart'?
+                ["shop/pod/cart-58b9d7c4f-p7k2m", "shop/deploy/cart", "shop/svc/cart"]
+            node/nod-1
+                 ^^^^^ NotFound: no node 'nod-1'; did you mean 'node-1' or 'node-2'?
+                ["node/node-1", "node/node-2"]
+            deploy/idle
+                   ^^^^ Unusable: deployment 'idle' in namespace 'default' has no running pod
+                []
+            shop/job/migrate
+                     ^^^^^^^ Unusable: job 'migrate' in namespace 'shop' has no running pod
+                []
+            deploy/frontend:htp
+                            ^^^ NotFound: pod 'frontend-7d4f6c8b9-x2x4z' has no port 'htp'; it has http
+                ["http"]
+            shop/svc/cart:metrics
+                          ^^^^^^^ NotFound: service 'cart' has no port 'metrics'; it has dns, https
+                ["dns", "https"]
+            node/node-1:http
+                        ^^^^ NotFound: port 'http' needs a pod or a Service that names its ports; write a number
+                []
+            10.0.0.1:http
+                     ^^^^ NotFound: port 'http' needs a pod or a Service that names its ports; write a number
+                []
+            pod/frontend-7d4f6c8b9-x2x4z[*]
+                ^^^^^^^^^^^^^^^^^^^^^^^^^^^ Unusable: [*] means all pods of a workload; default/pod/frontend-7d4f6c8b9-x2x4z is a Pod
+                []
+        "#]],
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_too_strange(text in "\\PC{0,40}", pieces in "(internet/|http://|deploy/|a/b/|\\[|)[a-z0-9:/\\[\\]*.é ]{0,20}") {
+        for text in [text, pieces] {
+            match Endpoint::parse(&text) {
+                Ok(endpoint) => {
+                    prop_assert_eq!(&*endpoint.text, &text);
+                    if let Err(error) = endpoint.resolve(&example(), "default") {
+                        prop_assert!(error.offset + error.length <= text.chars().count() + 1, "{:?}", error);
+                    }
+                }
+                Err(error) => {
+                    let chars = text.chars().count();
+                    prop_assert!(error.offset <= chars && error.length >= 1);
+                    prop_assert!(error.offset + error.length <= chars + 1, "{:?}", error);
+                }
+            }
+        }
+    }
+}
