@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod dataplane;
 pub mod identity;
 pub mod ipam;
+pub mod k8s;
 pub mod lpm;
 pub mod origin;
 pub mod packet;

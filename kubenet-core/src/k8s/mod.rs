@@ -1,0 +1,8 @@
+//! Kubernetes objects: their types, and a set of them.
+//!
+//! In: objects, one by one, from a loader or from a program. Out: [`Objects`], by kind, each object once.
+
+mod objects;
+pub mod types;
+
+pub use self::objects::{AnyObject, DEFAULT_NAMESPACE, Key, ObjectChange, ObjectError, Objects, Other};
