@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 
 use super::{InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload};
 use crate::assume::Fault;
+use crate::k8s::Objects;
 use crate::origin::ObjectRef;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -41,6 +42,8 @@ pub struct Cluster {
     pub listeners: Arc<Vec<PodPort>>,
     /// Ports that nothing listens on because the user says so, sorted.
     pub closed: Arc<Vec<PodPort>>,
+    /// The objects that it was resolved from.
+    pub objects: Arc<Objects>,
     index: Arc<Index>,
 }
 
@@ -71,11 +74,13 @@ pub struct Parts {
     pub listeners: Vec<PodPort>,
     /// Ports that nothing listens on.
     pub closed: Vec<PodPort>,
+    /// The objects that it is resolved from.
+    pub objects: Arc<Objects>,
 }
 
 impl Parts {
     /// Parts without any object.
-    pub const fn new(mode: InputMode, settings: Settings) -> Self {
+    pub fn new(mode: InputMode, settings: Settings) -> Self {
         Self {
             mode,
             settings,
@@ -89,6 +94,7 @@ impl Parts {
             faults: Vec::new(),
             listeners: Vec::new(),
             closed: Vec::new(),
+            objects: Arc::new(Objects::default()),
         }
     }
 }
@@ -147,6 +153,7 @@ impl Cluster {
             faults: Arc::new(parts.faults),
             listeners: Arc::new(parts.listeners),
             closed: Arc::new(parts.closed),
+            objects: parts.objects,
             index: Arc::new(index),
         }
     }

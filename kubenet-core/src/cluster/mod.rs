@@ -4,8 +4,21 @@
 //! settings with their evidence, and diagnostics. From *manifests* the control plane's part is played (pods made from
 //! workloads, scheduled, given addresses), deterministically by identity; from a *snapshot* nothing is made up.
 
+mod address;
+mod change;
+mod check;
+mod control_plane;
 mod index;
+mod kind;
+mod layers;
+mod missing;
+mod read;
+mod resolve;
+mod schedule;
+mod services;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -16,7 +29,10 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::change::Changed;
 pub use self::index::{Cluster, Parts};
+pub use self::kind::Kind;
+pub use self::resolve::resolve;
 pub use self::settings::{
     Cni, DEFAULT_CLUSTER_CIDR, DEFAULT_NODE_NETWORK, DEFAULT_SERVICE_CIDR, Evidence, ProxyMode, Resolver,
     Setting, Settings, Underlay,

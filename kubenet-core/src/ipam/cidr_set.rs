@@ -100,6 +100,17 @@ impl CidrSet {
         Ok(block)
     }
 
+    /// Takes the first free block from number `index` (modulo the count) on and around, and leaves the pointer behind it.
+    /// The original has no such call: it is for blocks that follow from a node's name instead of its age.
+    ///
+    /// # Errors
+    ///
+    /// [`IpamError::Exhausted`].
+    pub fn allocate_from(&mut self, index: u64) -> Result<IpNet, IpamError> {
+        self.next = index % self.count;
+        self.allocate_next()
+    }
+
     /// Marks every block that a prefix overlaps, whether it was held or not. The pointer stays where it is.
     ///
     /// # Errors
