@@ -1,12 +1,17 @@
 //! The resolved cluster and its indexes.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use ipnet::IpNet;
 
 use super::{InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload};
+use crate::addr::Family;
 use crate::assume::Fault;
 use crate::k8s::Objects;
 use crate::origin::ObjectRef;
@@ -103,8 +108,18 @@ impl Parts {
 struct Index {
     pods: Map<IpAddr, u32>,
     nodes: Map<IpAddr, u32>,
+    /// Nodes with an address that another node was indexed with.
+    other_nodes: Vec<(IpAddr, u32)>,
+    /// The first two addresses of each node's pod ranges: the network's, which a VXLAN device takes, and the first host.
+    range_heads: Map<IpAddr, u32>,
+    /// Why the nodes' pod ranges do not explain the pods' addresses.
+    pod_network_gap: Option<String>,
     services: Map<IpAddr, u32>,
+    /// Services by namespace and the first pair of their selector.
+    selectors: Map<(Arc<str>, Label), Vec<u32>>,
 }
+
+type Label = (Arc<str>, Arc<str>);
 
 impl Cluster {
     /// Builds the indexes. Nodes and pods keep their order, because others refer to it; the rest is sorted. Of several
@@ -120,7 +135,18 @@ impl Cluster {
         let mut index = Index::default();
         for (place, node) in (0u32..).zip(&parts.nodes) {
             for addr in node.addresses.iter().chain(&node.external_addresses) {
-                index.nodes.entry(*addr).or_insert(place);
+                match index.nodes.entry(*addr) {
+                    Entry::Vacant(free) => drop(free.insert(place)),
+                    Entry::Occupied(held) if *held.get() == place => {}
+                    Entry::Occupied(_) => index.other_nodes.push((*addr, place)),
+                }
+            }
+            for net in &node.pod_cidrs {
+                let head = IpNet::from(net.network());
+                index.range_heads.entry(head.addr()).or_insert(place);
+                if let Some(first) = net.hosts().find(|host| *host != head.addr()) {
+                    index.range_heads.entry(first).or_insert(place);
+                }
             }
         }
         let mut pods_on_node = alloc::vec![Vec::new(); parts.nodes.len()];
@@ -138,7 +164,12 @@ impl Cluster {
             for addr in &service.cluster_ips {
                 index.services.entry(*addr).or_insert(place);
             }
+            if let Some(first) = service.selector.first() {
+                let key = (service.namespace.clone(), first.clone());
+                index.selectors.entry(key).or_default().push(place);
+            }
         }
+        index.pod_network_gap = pod_network_gap(&parts);
         Self {
             mode: parts.mode,
             settings: Arc::new(parts.settings),
@@ -168,9 +199,42 @@ impl Cluster {
         self.index.nodes.get(&addr).copied()
     }
 
+    /// Other nodes that have an address too, against the rules.
+    pub fn other_nodes_by_address(&self, addr: IpAddr) -> impl Iterator<Item = u32> {
+        self.index.other_nodes.iter().filter(move |(other, _)| *other == addr).map(|(_, place)| *place)
+    }
+
+    /// The node whose pod range begins with this address (or the one before it): what its bridge and its VXLAN device have.
+    pub fn node_by_range_head(&self, addr: IpAddr) -> Option<u32> {
+        self.index.range_heads.get(&addr).copied()
+    }
+
+    /// Why the nodes' addresses and pod ranges cannot explain how pods reach each other, if they cannot: then no CNI that uses
+    /// them can be modelled.
+    pub fn pod_network_gap(&self) -> Option<&str> {
+        self.index.pod_network_gap.as_deref()
+    }
+
     /// The Service that has a virtual address.
     pub fn service_by_address(&self, addr: IpAddr) -> Option<u32> {
         self.index.services.get(&addr).copied()
+    }
+
+    /// The Services whose selector matches a pod, ascending. O(labels + Services that share a label with it).
+    pub fn services_selecting(&self, pod: &Pod) -> Vec<u32> {
+        let mut found = Vec::new();
+        for label in &pod.labels {
+            let key = (pod.namespace.clone(), label.clone());
+            for place in self.index.selectors.get(&key).into_iter().flatten() {
+                let service = self.services.get(*place as usize);
+                let has = |label: &Label| pod.labels.binary_search(label).is_ok();
+                if service.is_some_and(|service| service.selector.iter().all(has)) {
+                    found.push(*place);
+                }
+            }
+        }
+        found.sort_unstable();
+        found
     }
 
     /// The node with this name. O(log nodes).
@@ -199,6 +263,35 @@ impl Cluster {
         let at = found(self.namespaces.binary_search_by(|n| (*n.name).cmp(name)))?;
         self.namespaces.get(at as usize)
     }
+}
+
+/// The first pod or node that does not fit. Pods outside of their node's range are a contradiction where the CNI is known, and
+/// show that it is another one where it is only assumed. O(nodes + pods).
+fn pod_network_gap(parts: &Parts) -> Option<String> {
+    if parts.mode == InputMode::Manifests || !parts.settings.cni.value.uses_pod_cidr() {
+        return None;
+    }
+    let own = |pod: &&Arc<Pod>| !pod.host_network && !pod.terminal && !pod.addresses.is_empty();
+    for pod in parts.pods.iter().filter(own) {
+        let Some(node) = pod.node.and_then(|node| parts.nodes.get(node as usize)) else { continue };
+        if node.addresses.is_empty() {
+            return Some(format!("the address of node {} is not known", node.name));
+        }
+        for addr in &pod.addresses {
+            let family = Family::of(*addr);
+            let mut ranges = node.pod_cidrs.iter().filter(|net| Family::of_net(**net) == family).peekable();
+            if ranges.peek().is_none() {
+                return Some(format!("the {family} pod range of node {} is not known", node.name));
+            }
+            if parts.settings.cni.is_assumed() && !ranges.any(|net| net.contains(addr)) {
+                return Some(format!(
+                    "nothing says which CNI gave pod {}/{} its address {addr}, outside of the pod range of node {}",
+                    pod.namespace, pod.name, node.name
+                ));
+            }
+        }
+    }
+    None
 }
 
 fn found(place: Result<usize, usize>) -> Option<u32> {

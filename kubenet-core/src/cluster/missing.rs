@@ -7,7 +7,7 @@ use alloc::borrow::Cow;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::{Missing, Settings, Touches};
+use super::{Effect, Missing, Settings, Touches};
 use crate::k8s::Objects;
 
 /// The kinds that matter and that the input lacks.
@@ -15,11 +15,13 @@ pub(super) fn missing(objects: &Objects, settings: &Settings) -> Vec<Missing> {
     let absent = |kind: &'static str| !objects.collected.contains(kind) && objects.count(kind) == 0;
     let mut found = Vec::new();
     let mut add = |kind: &'static str, resource: &str, why: &str, touches: Touches| {
+        let policies = kind == "NetworkPolicy" || kind == "Namespace";
         let scope = if kind == "Node" || kind == "Namespace" { "" } else { " -A" };
         found.push(Missing {
             kind: Cow::Borrowed(kind),
             why: why.to_string(),
             command: alloc::format!("kubectl get {resource}{scope} -o yaml"),
+            effect: if policies { Effect::Forbid } else { Effect::Change },
             touches,
         });
     };

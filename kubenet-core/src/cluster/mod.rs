@@ -139,6 +139,8 @@ pub struct Service {
     /// Its virtual addresses, the primary family first. Empty for headless Services, for `ExternalName`, and where a
     /// snapshot has none.
     pub cluster_ips: Vec<IpAddr>,
+    /// Labels that its pods have, sorted by key. Empty where endpoints come from somebody else.
+    pub selector: Vec<(Arc<str>, Arc<str>)>,
     /// Its ports, in the order of the input.
     pub ports: Vec<ServicePort>,
     /// Where it comes from.
@@ -154,8 +156,20 @@ pub struct ServicePort {
     pub port: u16,
     /// Its transport.
     pub protocol: Protocol,
+    /// The port of its pods.
+    pub target: TargetPort,
     /// The port on every node, for `NodePort` and `LoadBalancer`.
     pub node_port: Option<u16>,
+}
+
+/// Which port of a pod a Service's port leads to (`targetPort`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TargetPort {
+    /// This one; the Service's own number when the input does not say.
+    Number(u16),
+    /// The one that a container gives this name.
+    Name(Arc<str>),
 }
 
 /// A workload and its pods.
@@ -187,8 +201,20 @@ pub struct Missing {
     pub why: String,
     /// The command that settles it, for `Unknown::what_would_settle_it`.
     pub command: String,
+    /// What it could do to them.
+    pub effect: Effect,
     /// Whose packets it could touch.
     pub touches: Touches,
+}
+
+/// What a thing that is not known could do to a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Stop it, and nothing else: an answer that it gets nowhere stays as it is.
+    Forbid,
+    /// Anything.
+    Change,
 }
 
 /// A port of a pod that a process listens on, or that nothing listens on, because the user says so.
@@ -209,6 +235,8 @@ pub struct Unmodelled {
     pub why: String,
     /// How to find out, for `Unknown::what_would_settle_it`.
     pub what_would_settle_it: String,
+    /// What it could do to them.
+    pub effect: Effect,
     /// Whose packets it could touch.
     pub touches: Touches,
     /// Where it comes from.

@@ -16,7 +16,7 @@ use super::control_plane::{Make, Template, WorkloadIn};
 use super::resolve::{Input, PodIn};
 use super::schedule::{Asks, Toleration};
 use super::services::{FamilyPolicy, ServiceIn};
-use super::{Container, ContainerPort, Namespace, Node, Pod, Service, ServicePort};
+use super::{Container, ContainerPort, Namespace, Node, Pod, Service, ServicePort, TargetPort};
 use crate::addr::{Family, Protocol};
 use crate::k8s::types::{
     self, IntOrString, Map, ObjectMeta, OwnerReference, PodSpec, PodTemplate, Shared, WorkloadSpec,
@@ -300,6 +300,7 @@ fn read_service(service: &Shared<types::Service>, log: &mut Log) -> ServiceIn {
                 name: port.name.clone().filter(|name| !name.is_empty()),
                 port: port.port,
                 protocol,
+                target: target_port(port.target_port.as_ref(), port.port),
                 node_port: port.node_port.filter(|port| *port > 0),
             });
         }
@@ -324,8 +325,23 @@ fn read_service(service: &Shared<types::Service>, log: &mut Log) -> ServiceIn {
             namespace: namespace_of(&service.metadata),
             name: service.metadata.name.clone(),
             cluster_ips,
+            selector: pairs(&spec.selector),
             ports,
             origin: service.origin.clone(),
+        },
+    }
+}
+
+/// A number in quotes is a number, and no target is the port itself (`getTargetPort` of the endpoint slice controller).
+fn target_port(target: Option<&IntOrString>, port: u16) -> TargetPort {
+    let number = |number: i64| TargetPort::Number(u16::try_from(number).unwrap_or(port));
+    match target {
+        None | Some(IntOrString::Int(0)) => TargetPort::Number(port),
+        Some(IntOrString::Int(stated)) => number(*stated),
+        Some(IntOrString::String(name)) => match name.parse() {
+            Ok(stated) => number(stated),
+            Err(_) if name.is_empty() => TargetPort::Number(port),
+            Err(_) => TargetPort::Name(name.clone()),
         },
     }
 }

@@ -16,6 +16,7 @@ fn check_all(mode: InputMode, settings: &Settings, nodes: &[Node], pods: &[Pod],
         namespace: "default".into(),
         name: "api".into(),
         cluster_ips: alloc::vec![ip("10.96.0.10")],
+        selector: Vec::new(),
         ports: Vec::new(),
         origin: Origin::object(ObjectRef::namespaced("Service", "default", "api")),
     };

@@ -17,7 +17,7 @@ use crate::cluster::control_plane::{Make, Template, WorkloadIn};
 use crate::cluster::resolve::{Input, PodIn, finish, resolve_input};
 use crate::cluster::schedule::{Asks, Toleration};
 use crate::cluster::services::{FamilyPolicy, ServiceIn};
-use crate::cluster::{Cluster, Service, ServicePort, Settings};
+use crate::cluster::{Cluster, Service, ServicePort, Settings, TargetPort};
 use crate::origin::{Diagnostic, ObjectRef, Origin};
 
 pub(super) fn workload(kind: &'static str, name: &str, make: Make) -> WorkloadIn {
@@ -48,6 +48,7 @@ fn service(name: &str, cluster_ips: &[&str], ports: &[(Protocol, u16, Option<u16
         name: None,
         port: *port,
         protocol: *protocol,
+        target: TargetPort::Number(*port),
         node_port: *node_port,
     };
     ServiceIn {
@@ -55,6 +56,7 @@ fn service(name: &str, cluster_ips: &[&str], ports: &[(Protocol, u16, Option<u16
             namespace: "default".into(),
             name: name.into(),
             cluster_ips: cluster_ips.iter().map(|addr| ip(addr)).collect(),
+            selector: Vec::new(),
             ports: ports.iter().map(port).collect(),
             origin: Origin::object(ObjectRef::namespaced("Service", "default", name)),
         },

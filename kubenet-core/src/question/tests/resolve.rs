@@ -9,7 +9,7 @@ use expect_test::{Expect, expect};
 use crate::addr::Protocol;
 use crate::cluster::{
     Cluster, Container, ContainerPort, InputMode, Namespace, Node, Parts, Pod, Service, ServicePort,
-    Settings, Workload,
+    Settings, TargetPort, Workload,
 };
 use crate::origin::{ObjectRef, Origin};
 use crate::question::{Endpoint, Resolution, What};
@@ -75,13 +75,19 @@ pub(super) fn example() -> Cluster {
             .workloads
             .push(Workload { object: ObjectRef::namespaced(kind, namespace, name), pods: pods.into() });
     }
-    let dns =
-        |name: &str, port, protocol| ServicePort { name: Some(name.into()), port, protocol, node_port: None };
+    let dns = |name: &str, port, protocol| ServicePort {
+        name: Some(name.into()),
+        port,
+        protocol,
+        target: TargetPort::Number(port),
+        node_port: None,
+    };
     for (namespace, name) in [("shop", "cart"), ("default", "kubernetes")] {
         parts.services.push(Arc::new(Service {
             namespace: namespace.into(),
             name: name.into(),
             cluster_ips: Vec::new(),
+            selector: Vec::new(),
             ports: alloc::vec![dns("dns", 53, Protocol::Udp), dns("https", 443, Protocol::Tcp)],
             origin: origin.clone(),
         }));
