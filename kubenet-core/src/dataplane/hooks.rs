@@ -37,6 +37,11 @@ impl Match {
             Self::Dport(low, high) => {
                 packet.ip.ports.is_some_and(|(_, dport)| (*low..=*high).contains(&dport))
             }
+            Self::Not(condition) => match condition.eval(packet) {
+                Truth::Yes => false,
+                Truth::No => true,
+                unknown @ Truth::Unknown(_) => return unknown,
+            },
             Self::Other(unknown) => return Truth::Unknown(unknown.clone()),
         };
         if holds { Truth::Yes } else { Truth::No }

@@ -3,6 +3,7 @@
 //! So far only what a network without Services needs: address, link, protocol and port matches with accept, drop and
 //! "not known". A rule is data; what a match means for a packet stands in [`Match::eval`].
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -90,6 +91,8 @@ pub enum Match {
     Protocol(Protocol),
     /// The destination port is in this inclusive range.
     Dport(u16, u16),
+    /// This condition does not hold.
+    Not(Box<Self>),
     /// A condition that is carried but not modelled.
     Other(Unknown),
 }

@@ -1,0 +1,204 @@
+//! The façade: a network that is loaded once, asked many questions, and changed by value.
+//!
+//! In: objects and assumptions. Out: diagnostics, traces, tables as a node shows them, an inventory. [`Network`] is `Send + Sync`,
+//! cheap to clone, and never changes: [`Network::with`] gives a new one that shares what is equal.
+
+mod inventory;
+mod question;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+pub use self::inventory::{Inventory, KindCount, NodeLine, SettingLine};
+pub use self::question::{AskError, Question, Side};
+use crate::assume::Assume;
+use crate::cluster::{Changed, Cluster, InputMode, resolve};
+use crate::compile::Plans;
+use crate::k8s::{ObjectChange, Objects};
+use crate::origin::{Diagnostic, Severity};
+use crate::plan::PlanSource;
+use crate::trace::Trace;
+
+/// How much one call may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Frames that one run carries between machines.
+    pub steps: u64,
+    /// Runs of one exploration.
+    pub branches: usize,
+}
+
+impl Default for Limits {
+    /// 100,000 frames, 4,096 branches.
+    fn default() -> Self {
+        Self { steps: 100_000, branches: 4096 }
+    }
+}
+
+/// A cluster's network.
+///
+/// ```
+/// use kubenet_core::network::{Network, Question};
+/// use kubenet_core::trace::Verdict;
+///
+/// let manifests = r#"
+/// apiVersion: v1
+/// kind: Pod
+/// metadata: {name: web}
+/// spec: {containers: [{name: main, ports: [{containerPort: 80}]}]}
+/// ---
+/// apiVersion: v1
+/// kind: Pod
+/// metadata: {name: client}
+/// "#;
+/// let network = Network::from_text("pods.yaml", manifests);
+/// let trace = network.trace(&Question::new("pod/client", "pod/web:80"))?;
+/// assert_eq!(trace.verdict(), Some(Verdict::Connected));
+/// # Ok::<(), kubenet_core::network::AskError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Network(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    objects: Arc<Objects>,
+    assume: Assume,
+    mode: Option<InputMode>,
+    cluster: Cluster,
+    loading: Arc<Vec<Diagnostic>>,
+    resolving: Vec<Diagnostic>,
+    changed: Changed,
+}
+
+impl Network {
+    /// A network of objects. Without `mode`, a uid on any of them makes the input a snapshot. O(n log n).
+    pub fn new(objects: Objects, assume: Assume, mode: Option<InputMode>) -> Self {
+        Self::build(Arc::new(objects), assume, mode, Arc::default())
+    }
+
+    fn build(
+        objects: Arc<Objects>,
+        assume: Assume,
+        mode: Option<InputMode>,
+        loading: Arc<Vec<Diagnostic>>,
+    ) -> Self {
+        let (cluster, resolving) = resolve(&objects, &assume, mode);
+        let changed = Changed { everything: true, ..Changed::default() };
+        Self(Arc::new(Inner { objects, assume, mode, cluster, loading, resolving, changed }))
+    }
+
+    /// The network after a change of its objects. Equal to one that is built anew from the changed objects; nodes, pods and
+    /// Services that did not change are shared with this one, and [`Network::changed`] names those that did. O(n log n).
+    ///
+    /// ```
+    /// use kubenet_core::k8s::ObjectChange;
+    /// use kubenet_core::network::Network;
+    /// use kubenet_core::origin::ObjectRef;
+    ///
+    /// let before = Network::from_text("pod.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: web}}");
+    /// let after = before.with(&[ObjectChange::Delete(ObjectRef::namespaced("Pod", "default", "web"))]);
+    /// assert_eq!(after.changed().pods, [("default".into(), "web".into())]);
+    /// ```
+    #[must_use]
+    pub fn with(&self, changes: &[ObjectChange]) -> Self {
+        let mut objects = (*self.0.objects).clone();
+        objects.apply(changes);
+        self.rebuilt(Arc::new(objects), self.0.assume.clone())
+    }
+
+    /// The network under other assumptions.
+    #[must_use]
+    pub fn with_assume(&self, assume: Assume) -> Self {
+        self.rebuilt(self.0.objects.clone(), assume)
+    }
+
+    fn rebuilt(&self, objects: Arc<Objects>, assume: Assume) -> Self {
+        // A change does not turn a snapshot into manifests.
+        let mode = self.0.mode.or(Some(self.0.cluster.mode));
+        let (cluster, resolving) = resolve(&objects, &assume, mode);
+        let (cluster, changed) = cluster.changed_since(&self.0.cluster);
+        let loading = self.0.loading.clone();
+        Self(Arc::new(Inner { objects, assume, mode, cluster, loading, resolving, changed }))
+    }
+
+    /// The resolved cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.0.cluster
+    }
+
+    /// The objects that it was made of.
+    pub fn objects(&self) -> &Arc<Objects> {
+        &self.0.objects
+    }
+
+    /// What the user said about it.
+    pub fn assume(&self) -> &Assume {
+        &self.0.assume
+    }
+
+    /// What is different from the network that this one was made from by [`Network::with`].
+    pub fn changed(&self) -> &Changed {
+        &self.0.changed
+    }
+
+    /// What was wrong with the input: with its text first, then with what it says.
+    pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.0.loading.iter().chain(&self.0.resolving)
+    }
+
+    /// Whether anything of the input could not be loaded.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// The plan of its machines, each compiled when it is asked for.
+    pub fn plans(&self) -> Plans {
+        Plans::new(self.0.cluster.clone())
+    }
+
+    /// Traces a packet. A question whose ends mean several pods (`[*]`) is refused: ask [`Network::traces`].
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`] when the question cannot be understood or looked up.
+    pub fn trace(&self, question: &Question) -> Result<Trace, AskError> {
+        question::one(self, question, &|| false)
+    }
+
+    /// Traces a packet for every pair of ends that the question means, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`] when the question cannot be understood or looked up.
+    pub fn traces(&self, question: &Question) -> Result<Vec<Trace>, AskError> {
+        question::all(self, question, &|| false)
+    }
+
+    /// Like [`Network::traces`]; `cancelled` is asked now and then whether to stop.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`], `Cancelled` among them.
+    pub fn traces_until(
+        &self,
+        question: &Question,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<Trace>, AskError> {
+        question::all(self, question, cancelled)
+    }
+
+    /// Traces through an embedder's plan of the same machines, such as one in which a machine is replaced
+    /// ([`Replaced`](crate::plan::Replaced)).
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`] when the question cannot be understood or looked up.
+    pub fn trace_through(&self, plans: &dyn PlanSource, question: &Question) -> Result<Trace, AskError> {
+        question::through(self, plans, question, &|| false)
+    }
+
+    /// What was loaded, made up, detected and not understood.
+    pub fn inventory(&self) -> Inventory {
+        inventory::inventory(self)
+    }
+}

@@ -1,0 +1,502 @@
+//! From a question's words to a request for the dataplane.
+
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::{Limits, Network};
+use crate::addr::{Family, Protocol};
+use crate::cluster::{Cluster, Pod};
+use crate::compile::{self, Plans};
+use crate::dataplane;
+use crate::k8s::DEFAULT_NAMESPACE;
+use crate::plan::{MachineId, PlanSource};
+use crate::question::{Endpoint, QuestionError, QuestionFault, Resolution, Resolved, What};
+use crate::trace::{self, Asked, Chance, End, Request, RunError, Trace, Who};
+
+/// What is to be traced.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Where the packet starts, in the [grammar](crate::question).
+    pub from: String,
+    /// Where it is sent.
+    pub to: String,
+    /// The namespace of names that say none.
+    pub namespace: Arc<str>,
+    /// The transport; what the port is declared for when `None`, else TCP.
+    pub protocol: Option<Protocol>,
+    /// The IP version; the first that both ends have when `None`.
+    pub family: Option<Family>,
+    /// The source port, or the identifier of an echo request; 40000 when `None`.
+    pub sport: Option<u16>,
+    /// Bytes of payload: sent with the datagram or echo, or once the TCP connection is up.
+    pub payload: u16,
+    /// How chance falls.
+    pub chance: Chance,
+    /// How much it may cost.
+    pub limits: Limits,
+}
+
+impl Question {
+    /// A question with everything else as usual: the namespace `default`, seed 0.
+    pub fn new(from: impl Into<String>, to: impl Into<String>) -> Self {
+        Self {
+            from: from.into(),
+            to: to.into(),
+            namespace: DEFAULT_NAMESPACE.into(),
+            protocol: None,
+            family: None,
+            sport: None,
+            payload: 0,
+            chance: Chance::Seeded { seed: 0, pins: BTreeMap::new() },
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Which end of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The source.
+    From,
+    /// The destination.
+    To,
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The source's words.
+    #[error("{0}")]
+    From(QuestionError),
+    /// The destination's words.
+    #[error("{0}")]
+    To(QuestionError),
+    /// The caller's cancel check said so.
+    #[error("the trace was cancelled")]
+    Cancelled,
+}
+
+impl AskError {
+    /// The end of the question that is wrong, with the error.
+    pub const fn question(&self) -> Option<(Side, &QuestionError)> {
+        match self {
+            Self::From(error) => Some((Side::From, error)),
+            Self::To(error) => Some((Side::To, error)),
+            Self::Cancelled => None,
+        }
+    }
+}
+
+/// The source port when the question says none.
+const SPORT: u16 = 40000;
+
+pub(super) fn one(
+    network: &Network,
+    question: &Question,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Trace, AskError> {
+    let (from, to) = looked_up(network, question)?;
+    let (from, to) = (
+        only(&question.from, &from).map_err(AskError::From)?,
+        only(&question.to, &to).map_err(AskError::To)?,
+    );
+    ask(network, None, question, &from, &to, cancelled)
+}
+
+pub(super) fn through(
+    network: &Network,
+    plans: &dyn PlanSource,
+    question: &Question,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Trace, AskError> {
+    let (from, to) = looked_up(network, question)?;
+    let (from, to) = (
+        only(&question.from, &from).map_err(AskError::From)?,
+        only(&question.to, &to).map_err(AskError::To)?,
+    );
+    ask(network, Some(plans), question, &from, &to, cancelled)
+}
+
+pub(super) fn all(
+    network: &Network,
+    question: &Question,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Trace>, AskError> {
+    let (from, to) = looked_up(network, question)?;
+    let mut traces = Vec::new();
+    for source in each(&from) {
+        for destination in each(&to) {
+            traces.push(ask(network, None, question, &source, &destination, cancelled)?);
+        }
+    }
+    Ok(traces)
+}
+
+fn looked_up(network: &Network, question: &Question) -> Result<(Resolved, Resolved), AskError> {
+    let look = |text: &str| Endpoint::parse(text)?.resolve(network.cluster(), &question.namespace);
+    Ok((look(&question.from).map_err(AskError::From)?, look(&question.to).map_err(AskError::To)?))
+}
+
+/// One end with what was chosen for it.
+struct Chosen {
+    end: Resolution,
+    said: Vec<String>,
+}
+
+fn only(text: &str, resolved: &Resolved) -> Result<Chosen, QuestionError> {
+    match &resolved.targets[..] {
+        [one] => Ok(Chosen { end: one.clone(), said: resolved.said.clone() }),
+        all => Err(unusable(text, format!("'{text}' means {} pods; name one", all.len()))),
+    }
+}
+
+fn each(resolved: &Resolved) -> impl Iterator<Item = Chosen> {
+    resolved.targets.iter().map(|end| Chosen { end: end.clone(), said: resolved.said.clone() })
+}
+
+fn unusable(text: &str, message: String) -> QuestionError {
+    QuestionError {
+        fault: QuestionFault::Unusable,
+        text: text.into(),
+        offset: 0,
+        length: text.chars().count().max(1),
+        message,
+        candidates: Vec::new(),
+    }
+}
+
+/// A machine's namespace, and what it is.
+struct Place {
+    at: (MachineId, u32),
+    addresses: Vec<IpAddr>,
+    who: Option<Who>,
+}
+
+fn ask(
+    network: &Network,
+    through: Option<&dyn PlanSource>,
+    question: &Question,
+    from: &Chosen,
+    to: &Chosen,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Trace, AskError> {
+    let cluster = network.cluster();
+    let mut said = from.said.clone();
+    said.extend(to.said.iter().filter(|words| !from.said.contains(words)).cloned());
+    let mut plans = network.plans();
+    let source = source(cluster, &mut plans, question, &from.end).map_err(AskError::From)?;
+    let (protocol, dport) = port(cluster, question, &to.end, &mut said).map_err(AskError::To)?;
+    let end = |text: &str, who, ip, port| End { text: text.into(), who, ip, port };
+    let ports = protocol != Protocol::Icmp;
+    let sport = question.sport.or(from.end.port).unwrap_or(SPORT);
+    let asked = |to: End, src: Option<IpAddr>| Asked {
+        from: end(&question.from, source.who.clone(), src, Some(sport)),
+        to,
+        protocol,
+        said: said.clone(),
+    };
+    let target = destination(cluster, &mut plans, question, &source, &to.end).map_err(AskError::To)?;
+    let (dst, target) = match target {
+        Target::Place(addr, place) => (addr, place),
+        Target::NotKnown { who, why, settle } => {
+            let to = end(&question.to, who, None, ports.then_some(dport));
+            return Ok(trace::not_known(asked(to, None), why, settle));
+        }
+    };
+    let src = match from.end.what {
+        What::Address(addr) => Some(addr),
+        What::Pod(_) | What::Node(_) | What::Service(_) | What::Internet(_) | What::Host { .. } => None,
+    };
+    let request = Request {
+        machine: source.at.0,
+        netns: source.at.1,
+        protocol,
+        src,
+        sport,
+        dst,
+        dport: if ports { dport } else { 0 },
+        payload: question.payload,
+        intended: target.as_ref().map(|place| place.at),
+    };
+    let limits = dataplane::Limits { steps: question.limits.steps, ..dataplane::Limits::default() };
+    let chance = match &question.chance {
+        Chance::Explored { branches } => {
+            Chance::Explored { branches: (*branches).min(question.limits.branches) }
+        }
+        seeded @ Chance::Seeded { .. } => seeded.clone(),
+    };
+    let own: &dyn PlanSource = &plans;
+    let ran = trace::run(through.unwrap_or(own), cluster, &request, &chance, limits, cancelled);
+    let (cases, unexplored) = match ran {
+        Ok(found) => found,
+        Err(RunError::Cancelled) => return Err(AskError::Cancelled),
+        Err(RunError::NoMachine(_)) => {
+            return Err(AskError::From(unusable(&question.from, "there is no such machine".into())));
+        }
+    };
+    let seen = cases.first().and_then(|case| case.hops.first()).and_then(|hop| hop.packet.as_ref());
+    let src = src.or_else(|| seen.and_then(|packet| packet.ip.as_ref()).map(|ip| ip.src));
+    let to = end(&question.to, target.and_then(|place| place.who), Some(dst), ports.then_some(dport));
+    Ok(trace::finish(cluster, &request, asked(to, src), cases, unexplored))
+}
+
+fn source(
+    cluster: &Cluster,
+    plans: &mut Plans,
+    question: &Question,
+    end: &Resolution,
+) -> Result<Place, QuestionError> {
+    let refuse = |message: String| unusable(&question.from, message);
+    match &end.what {
+        What::Pod(pod) => of_pod(cluster, *pod, &question.from),
+        What::Node(node) => Ok(of_node(cluster, *node)),
+        What::Address(addr) => match of_address(cluster, *addr) {
+            Some(place) => Ok(place),
+            None if is_inside(cluster, *addr) => Err(refuse(format!("nobody has the address {addr}"))),
+            None => Ok(of_outside(plans, *addr)),
+        },
+        What::Internet(addr) => {
+            let family = question.family.unwrap_or_else(|| first_family(cluster));
+            let addr = addr.unwrap_or_else(|| compile::some_outside_address(family));
+            Ok(of_outside(plans, addr))
+        }
+        What::Service(_) => Err(refuse("a Service sends nothing; name a pod, a node or an address".into())),
+        What::Host { name, near } => {
+            let mut error = refuse(format!("'{name}' is a host name; name a pod, a node or an address"));
+            error.candidates.clone_from(near);
+            Err(error)
+        }
+    }
+}
+
+/// Where a packet is sent.
+enum Target {
+    /// To this address, where this is who should get it, if anybody known should.
+    Place(IpAddr, Option<Place>),
+    /// The address itself is not known.
+    NotKnown { who: Option<Who>, why: String, settle: String },
+}
+
+fn destination(
+    cluster: &Cluster,
+    plans: &mut Plans,
+    question: &Question,
+    source: &Place,
+    end: &Resolution,
+) -> Result<Target, QuestionError> {
+    let pick = |place: Place| {
+        let wanted = |addr: &&IpAddr| question.family.is_none_or(|family| Family::of(**addr) == family);
+        let both = |addr: &&IpAddr| source.addresses.iter().any(|own| Family::of(*own) == Family::of(**addr));
+        let mut usable = place.addresses.iter().filter(wanted);
+        let addr = usable.clone().find(both).or_else(|| usable.next()).copied();
+        let family = question.family.map_or_else(String::new, |family| format!("{family} "));
+        match addr {
+            Some(addr) => Ok(Target::Place(addr, Some(place))),
+            None => Err(unusable(&question.to, format!("it has no {family}address"))),
+        }
+    };
+    match &end.what {
+        What::Pod(pod) => pick(of_pod(cluster, *pod, &question.to)?),
+        What::Node(node) => pick(of_node(cluster, *node)),
+        What::Address(addr) if addr.is_loopback() => {
+            let place = Place { at: source.at, addresses: Vec::from([*addr]), who: source.who.clone() };
+            Ok(Target::Place(*addr, Some(place)))
+        }
+        What::Address(addr) => {
+            let place = of_address(cluster, *addr);
+            if place.is_none() && !is_inside(cluster, *addr) {
+                return Ok(Target::Place(*addr, Some(of_outside(plans, *addr))));
+            }
+            Ok(Target::Place(*addr, place))
+        }
+        What::Internet(addr) => {
+            let family = question
+                .family
+                .or_else(|| source.addresses.first().map(|addr| Family::of(*addr)))
+                .unwrap_or(Family::V4);
+            let addr = addr.unwrap_or_else(|| compile::some_outside_address(family));
+            Ok(Target::Place(addr, Some(of_outside(plans, addr))))
+        }
+        What::Service(place) => {
+            let Some(service) = cluster.services.get(*place as usize) else {
+                return Err(unusable(&question.to, "there is no such Service".into()));
+            };
+            let who = Who {
+                kind: "Service".into(),
+                namespace: Some(service.namespace.clone()),
+                name: service.name.clone(),
+                node: None,
+            };
+            let wanted = |addr: &&IpAddr| question.family.is_none_or(|family| Family::of(**addr) == family);
+            let both =
+                |addr: &&IpAddr| source.addresses.iter().any(|own| Family::of(*own) == Family::of(**addr));
+            let mut usable = service.cluster_ips.iter().filter(wanted);
+            match usable.clone().find(both).or_else(|| usable.next()) {
+                Some(addr) => Ok(Target::Place(*addr, None)),
+                None => Ok(Target::NotKnown {
+                    who: Some(who),
+                    why: "it has no virtual address: its clients look its pods up by DNS, which is not modelled".into(),
+                    settle: format!("name a pod of it, or kubectl get endpointslices -n {}", service.namespace),
+                }),
+            }
+        }
+        What::Host { name, near } => {
+            let mut settle = String::from("name an object or an address instead");
+            if !near.is_empty() {
+                settle += &format!(" ({})", near.join(", "));
+            }
+            Ok(Target::NotKnown { who: None, why: format!("looking up '{name}' is not modelled"), settle })
+        }
+    }
+}
+
+/// The transport and the port to send to.
+fn port(
+    cluster: &Cluster,
+    question: &Question,
+    end: &Resolution,
+    said: &mut Vec<String>,
+) -> Result<(Protocol, u16), QuestionError> {
+    let asked = question.protocol;
+    if asked == Some(Protocol::Icmp) {
+        return Ok((Protocol::Icmp, 0));
+    }
+    let declared = declared_ports(cluster, &end.what);
+    if let Some(port) = end.port {
+        let of_port = || {
+            let mut all =
+                declared.iter().filter(|(_, number)| *number == port).map(|(protocol, _)| *protocol);
+            let first = all.next()?;
+            (first != Protocol::Tcp && !all.any(|other| other == Protocol::Tcp)).then_some(first)
+        };
+        let protocol = asked.or(end.protocol).or_else(|| {
+            let found = of_port()?;
+            said.push(format!("port {port} is declared for {found}"));
+            Some(found)
+        });
+        return Ok((protocol.unwrap_or(Protocol::Tcp), port));
+    }
+    let mut fitting = declared.iter().filter(|(protocol, _)| asked.is_none_or(|wanted| wanted == *protocol));
+    match (fitting.next(), fitting.next()) {
+        (Some((protocol, port)), more) => {
+            let words = if more.is_some() { "the first of its ports" } else { "its only port" };
+            said.push(format!("no port was said: {protocol} {port}, {words}"));
+            Ok((*protocol, *port))
+        }
+        (None, _) => {
+            let text = &question.to;
+            Err(unusable(text, format!("say which port: {text}:PORT, or --proto icmp for an echo request")))
+        }
+    }
+}
+
+/// The ports that the receiver declares, in order.
+fn declared_ports(cluster: &Cluster, what: &What) -> Vec<(Protocol, u16)> {
+    let of_pod = |place: u32| {
+        let pod = cluster.pods.get(place as usize);
+        let ports = pod.into_iter().flat_map(|pod| &pod.containers).flat_map(|container| &container.ports);
+        ports.map(|port| (port.protocol, port.port)).collect()
+    };
+    let of_service = |place: u32| {
+        let service = cluster.services.get(place as usize);
+        service
+            .into_iter()
+            .flat_map(|service| &service.ports)
+            .map(|port| (port.protocol, port.port))
+            .collect()
+    };
+    match what {
+        What::Pod(place) => of_pod(*place),
+        What::Service(place) => of_service(*place),
+        What::Address(addr) => {
+            let pod = cluster.pod_by_address(*addr).map(of_pod);
+            pod.or_else(|| cluster.service_by_address(*addr).map(of_service)).unwrap_or_default()
+        }
+        What::Node(_) | What::Internet(_) | What::Host { .. } => Vec::new(),
+    }
+}
+
+fn of_pod(cluster: &Cluster, place: u32, text: &str) -> Result<Place, QuestionError> {
+    let Some(pod) = cluster.pods.get(place as usize) else {
+        return Err(unusable(text, "there is no such pod".into()));
+    };
+    let Some(at) = compile::pod_netns(cluster, place) else {
+        return Err(unusable(text, format!("pod {}/{} {}", pod.namespace, pod.name, why_no_netns(pod))));
+    };
+    let node = cluster.nodes.get(at.0.0 as usize).map(|node| node.name.clone());
+    let who = Who {
+        kind: Cow::Borrowed("Pod"),
+        namespace: Some(pod.namespace.clone()),
+        name: pod.name.clone(),
+        node,
+    };
+    Ok(Place { at, addresses: pod.addresses.clone(), who: Some(who) })
+}
+
+fn why_no_netns(pod: &Pod) -> &'static str {
+    if pod.terminal {
+        "has ended: it holds no address any more"
+    } else if pod.node.is_none() {
+        "is not scheduled to a node"
+    } else {
+        "has no address yet"
+    }
+}
+
+fn of_node(cluster: &Cluster, place: u32) -> Place {
+    let node = cluster.nodes.get(place as usize);
+    let who = node.map(|node| Who {
+        kind: Cow::Borrowed("Node"),
+        namespace: None,
+        name: node.name.clone(),
+        node: None,
+    });
+    let addresses = node.map_or_else(Vec::new, |node| node.addresses.clone());
+    Place { at: (MachineId(place), 0), addresses, who }
+}
+
+/// The pod, node or gateway that has an address.
+fn of_address(cluster: &Cluster, addr: IpAddr) -> Option<Place> {
+    let found = cluster.pod_by_address(addr).and_then(|pod| of_pod(cluster, pod, "").ok());
+    let found = found.or_else(|| {
+        let node = cluster.node_by_address(addr)?;
+        let on_card = cluster.nodes.get(node as usize).is_some_and(|node| node.addresses.contains(&addr));
+        on_card.then(|| of_node(cluster, node))
+    });
+    let mut place = match found {
+        Some(place) => place,
+        None => {
+            let machine = compile::gateway_with(cluster, addr)?;
+            let name = Arc::from(compile::GATEWAY);
+            let who = Who { kind: Cow::Borrowed("Gateway"), namespace: None, name, node: None };
+            Place { at: (machine, 0), addresses: Vec::new(), who: Some(who) }
+        }
+    };
+    place.addresses = Vec::from([addr]);
+    Some(place)
+}
+
+fn of_outside(plans: &mut Plans, addr: IpAddr) -> Place {
+    *plans = plans.clone().with_outside(addr);
+    let machine = plans.outside(addr).unwrap_or(MachineId(u32::MAX));
+    let name = Arc::from(addr.to_string());
+    let who = Who { kind: Cow::Borrowed("Outside"), namespace: None, name, node: None };
+    Place { at: (machine, 0), addresses: Vec::from([addr]), who: Some(who) }
+}
+
+/// Whether an address belongs to one of the cluster's own ranges.
+fn is_inside(cluster: &Cluster, addr: IpAddr) -> bool {
+    let settings = &cluster.settings;
+    let ranges = [&settings.cluster_cidr, &settings.service_cidr, &settings.node_network];
+    ranges.into_iter().flat_map(|setting| &setting.value).any(|net| net.contains(&addr))
+}
+
+fn first_family(cluster: &Cluster) -> Family {
+    cluster.settings.node_network.value.first().map_or(Family::V4, |net| Family::of_net(*net))
+}

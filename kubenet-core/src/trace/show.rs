@@ -1,0 +1,397 @@
+//! A trace in words: lines for people, from which the command line, scenarios and the browser make what they show.
+//!
+//! In: a [`Trace`] and how much detail. Out: [`Line`]s, each of parts with a [`Style`], so that colour is the caller's business.
+//! The text of a line is the same everywhere.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::judge::stage_word;
+use super::{Case, Hop, Outcome, Reason, Trace, Verdict};
+use crate::dataplane::EventKind;
+use crate::origin::{Origin, OriginKind};
+use crate::packet::{IpSummary, Summary};
+use crate::plan::RouteKind;
+
+/// How much is told of the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Detail {
+    /// What changes the packet or decides its fate.
+    Changes,
+    /// Every hop.
+    Full,
+}
+
+/// What a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LineKind {
+    /// A hop of the request, with its number from 1.
+    Hop(u32),
+    /// A hop of the reply, with its number.
+    ReplyHop(u32),
+    /// What became of the packet.
+    Outcome,
+    /// What the client lives through.
+    Verdict,
+}
+
+/// How a part of a line is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Style {
+    /// Plain words.
+    Plain,
+    /// A place: machine, namespace, device.
+    Place,
+    /// A stage.
+    Stage,
+    /// A header field that this hop changed.
+    Changed,
+    /// An object or setting that something comes from.
+    Origin,
+    /// It works.
+    Good,
+    /// It does not.
+    Bad,
+    /// It is not known.
+    Open,
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What it is.
+    pub kind: LineKind,
+    /// Where: `node-1`, or `shop/cart-0` for a pod's namespace; empty for outcome and verdict.
+    pub place: String,
+    /// The link, if one is concerned.
+    pub device: String,
+    /// The stage; `delivered`, `dropped` and so on for the outcome.
+    pub stage: String,
+    /// What happens, in parts.
+    pub parts: Vec<(Style, String)>,
+    /// What decided, if it is worth telling.
+    pub origin: String,
+}
+
+impl Line {
+    /// What happens, without styles.
+    pub fn text(&self) -> String {
+        self.parts.iter().map(|(_, text)| text.as_str()).collect()
+    }
+}
+
+/// The lines of one case.
+pub fn lines(trace: &Trace, case: &Case, detail: Detail) -> Vec<Line> {
+    let mut out = Vec::new();
+    path_lines(&case.hops, detail, LineKind::Hop, &mut out);
+    out.push(outcome_line(case));
+    if let Some(reply) = &case.reply {
+        path_lines(&reply.hops, detail, LineKind::ReplyHop, &mut out);
+    }
+    out.push(verdict_line(trace, case));
+    out
+}
+
+fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut Vec<Line>) {
+    let mut before: Option<&Summary> = None;
+    let last = hops.len().saturating_sub(1);
+    for (place, hop) in hops.iter().enumerate() {
+        let first = place == 0;
+        // The end of the way is told as the outcome; that of a reply too, but for a drop.
+        let ends = place == last && matches!(hop.event, EventKind::Delivered { .. });
+        let shown = match detail {
+            Detail::Full => true,
+            Detail::Changes => first || (!ends && matters(hop)),
+        };
+        if shown {
+            out.push(hop_line(hop, kind(place as u32 + 1), before, first));
+        }
+        before = hop.packet.as_ref().or(before);
+    }
+}
+
+/// Whether an event changes the packet or decides its fate.
+fn matters(hop: &Hop) -> bool {
+    match &hop.event {
+        EventKind::Encapsulated { .. }
+        | EventKind::Decapsulated { .. }
+        | EventKind::TtlDecremented
+        | EventKind::Fragmented { .. }
+        | EventKind::Reassembled
+        | EventKind::Filtered { .. }
+        | EventKind::Dropped { .. }
+        | EventKind::Unknown(_)
+        | EventKind::NeighbourAsked { attempt: 2.., .. } => true,
+        EventKind::NeighbourAsked { .. }
+        | EventKind::Sent
+        | EventKind::Received
+        | EventKind::Transmitted
+        | EventKind::Routed { .. }
+        | EventKind::Local
+        | EventKind::NeighbourKnown { .. }
+        | EventKind::NeighbourResolved { .. }
+        | EventKind::Forwarded { .. }
+        | EventKind::Flooded { .. }
+        | EventKind::Delivered { .. } => false,
+    }
+}
+
+/// `shop/cart-0` for a pod, else the machine's name.
+fn place_of(hop: &Hop) -> String {
+    if hop.netns.is_empty() { hop.machine.to_string() } else { hop.netns.to_string() }
+}
+
+fn hop_line(hop: &Hop, kind: LineKind, before: Option<&Summary>, first: bool) -> Line {
+    let mut parts = Vec::new();
+    let mut say = |style: Style, text: String| parts.push((style, text));
+    let was = before.and_then(|packet| packet.ip.as_ref());
+    let is = hop.packet.as_ref().and_then(|packet| packet.ip.as_ref());
+    match &hop.event {
+        EventKind::Sent => {
+            say(Style::Plain, "sends ".into());
+            say(Style::Changed, hop.packet.as_ref().map_or_else(String::new, Summary::to_string));
+        }
+        EventKind::Received => say(Style::Plain, "receives".into()),
+        EventKind::Transmitted => {
+            say(Style::Plain, "sends".into());
+            if let Some(packet) = &hop.packet {
+                say(Style::Plain, format!(" {} → {}", packet.src_mac, packet.dst_mac));
+            }
+        }
+        EventKind::Routed { dst, kind, via, dev, table } => {
+            let mut text = match kind {
+                RouteKind::Unicast => route_words(&dst.to_string()),
+                RouteKind::Local
+                | RouteKind::Broadcast
+                | RouteKind::Anycast
+                | RouteKind::Multicast
+                | RouteKind::Blackhole
+                | RouteKind::Unreachable
+                | RouteKind::Prohibit
+                | RouteKind::Throw => format!("{kind:?} {dst}").to_ascii_lowercase(),
+            };
+            if let Some(via) = via {
+                text += &format!(" via {via}");
+            }
+            if let Some(dev) = dev {
+                text += &format!(" dev {dev}");
+            }
+            if *table != crate::plan::TABLE_MAIN {
+                text += &format!(" table {table}");
+            }
+            say(Style::Plain, text);
+        }
+        EventKind::Local => say(Style::Plain, "it is for this machine".into()),
+        EventKind::NeighbourKnown { addr, mac } => say(Style::Plain, format!("{addr} is at {mac}")),
+        EventKind::NeighbourAsked { addr, attempt: 1 } => say(Style::Plain, format!("who has {addr}?")),
+        EventKind::NeighbourAsked { addr, attempt } => {
+            say(Style::Plain, format!("who has {addr}? try {attempt}"));
+        }
+        EventKind::NeighbourResolved { addr, mac } => {
+            say(Style::Plain, format!("answer: {addr} is at {mac}"));
+        }
+        EventKind::Forwarded { port } => say(Style::Plain, format!("to {port}")),
+        EventKind::Flooded { ports: 1 } => say(Style::Plain, "floods to 1 port".into()),
+        EventKind::Flooded { ports } => say(Style::Plain, format!("floods to {ports} ports")),
+        EventKind::Encapsulated { vni, remote } => {
+            say(Style::Changed, format!("wraps for {remote}"));
+            say(Style::Plain, format!(" (VNI {vni})"));
+        }
+        EventKind::Decapsulated { vni } => {
+            say(Style::Changed, "unwraps".into());
+            say(Style::Plain, format!(" (VNI {vni})"));
+        }
+        EventKind::TtlDecremented => say(Style::Plain, "forwards".into()),
+        EventKind::Fragmented { mtu_bytes, pieces } => {
+            say(Style::Changed, format!("cuts into {pieces} fragments"));
+            say(Style::Plain, format!(" for MTU {mtu_bytes}"));
+        }
+        EventKind::Reassembled => say(Style::Changed, "puts the fragments together".into()),
+        EventKind::Filtered { chain, verdict } => say(Style::Plain, format!("{verdict} in chain {chain}")),
+        EventKind::Delivered { listener, port } => match (listener, port) {
+            (Some(who), Some(_)) | (Some(who), None) => say(Style::Good, format!("delivers to {who}")),
+            (None, Some(port)) => say(Style::Good, format!("delivers to port {port}")),
+            (None, None) => say(Style::Good, "delivers".into()),
+        },
+        EventKind::Dropped { reason, why } => {
+            say(Style::Bad, format!("drops: {why}"));
+            say(Style::Plain, format!(" [{}]", reason.name()));
+        }
+        EventKind::Unknown(unknown) => say(Style::Open, unknown.why.clone()),
+    }
+    let is_change = !first && matches!(hop.event, EventKind::TtlDecremented);
+    if let (true, Some(was), Some(is)) = (is_change, was, is) {
+        parts.extend(changes(was, is).into_iter().map(|text| (Style::Changed, format!(", {text}"))));
+    }
+    Line {
+        kind,
+        place: place_of(hop),
+        device: hop.device.as_deref().unwrap_or("").into(),
+        stage: stage_word(hop.stage).into(),
+        parts,
+        origin: hop.origin.as_ref().map(origin_words).unwrap_or_default(),
+    }
+}
+
+fn route_words(dst: &str) -> String {
+    if dst == "0.0.0.0/0" || dst == "::/0" { "default".into() } else { dst.into() }
+}
+
+/// Which fields of the IP and transport headers are different.
+fn changes(was: &IpSummary, is: &IpSummary) -> Vec<String> {
+    let mut out = Vec::new();
+    let end = |addr: IpAddr, port: Option<u16>| {
+        port.map_or_else(
+            || addr.to_string(),
+            |port| match addr {
+                IpAddr::V4(addr) => format!("{addr}:{port}"),
+                IpAddr::V6(addr) => format!("[{addr}]:{port}"),
+            },
+        )
+    };
+    if (was.src, was.sport) != (is.src, is.sport) {
+        out.push(format!("source {} → {}", end(was.src, was.sport), end(is.src, is.sport)));
+    }
+    if (was.dst, was.dport) != (is.dst, is.dport) {
+        out.push(format!("destination {} → {}", end(was.dst, was.dport), end(is.dst, is.dport)));
+    }
+    if was.ttl != is.ttl {
+        out.push(format!("ttl {} → {}", was.ttl, is.ttl));
+    }
+    out
+}
+
+/// Where something comes from, when it is an object, a dump or a setting: habits of the kernel are not worth a word.
+fn origin_words(origin: &Origin) -> String {
+    match origin.kind() {
+        OriginKind::Object { .. }
+        | OriginKind::Assumption { .. }
+        | OriginKind::Dump { .. }
+        | OriginKind::Embedder => origin.to_string(),
+        OriginKind::MadeUp { object, .. } => object.to_string(),
+        OriginKind::Implied { .. } => String::new(),
+    }
+}
+
+fn outcome_line(case: &Case) -> Line {
+    let style = match case.outcome {
+        Outcome::Delivered => Style::Good,
+        Outcome::Dropped | Outcome::Rejected | Outcome::Loop => Style::Bad,
+        Outcome::Unknown => Style::Open,
+    };
+    let mut parts = Vec::new();
+    let mut origin = String::new();
+    match (&case.outcome, &case.delivered_to, &case.reason) {
+        (Outcome::Delivered, Some(got), _) => {
+            let port = got.port.map_or_else(String::new, |port| format!(":{port}"));
+            parts.push((style, format!("{}{port}", got.who)));
+            if let Some(source) = &case.source_seen {
+                parts.push((Style::Plain, format!(", which sees the source {}", source.ip)));
+            }
+            let last = case.hops.last();
+            match last.map(|hop| &hop.event) {
+                Some(EventKind::Delivered { listener: None, port: Some(_) }) => {
+                    parts.push((Style::Open, "; nothing says whether a process listens".into()));
+                }
+                _ => {
+                    let from = last.and_then(|hop| hop.origin.as_ref());
+                    origin = from.map(origin_words).unwrap_or_default();
+                }
+            }
+        }
+        (_, _, Some(reason)) => {
+            parts.push((style, reason_words(reason)));
+            origin = reason.origin.as_ref().map(origin_words).unwrap_or_default();
+        }
+        (_, _, None) => parts.push((style, "the trace ended before the packet did".into())),
+    }
+    Line {
+        kind: LineKind::Outcome,
+        place: String::new(),
+        device: String::new(),
+        stage: case.outcome.to_string(),
+        parts,
+        origin,
+    }
+}
+
+/// `on node-1 dev eth0: no route to 10.0.0.1 [IP_OUTNOROUTES]`.
+fn reason_words(reason: &Reason) -> String {
+    let mut text = String::new();
+    if let Some(machine) = &reason.machine {
+        let netns = reason.netns.as_deref().filter(|netns| !netns.is_empty());
+        text += &format!("at {}", netns.unwrap_or(machine));
+        if let Some(device) = &reason.device {
+            text += &format!(" dev {device}");
+        }
+        text += ": ";
+    }
+    text += &reason.text;
+    if let Some(drop) = reason.drop {
+        text += &format!(" [{}]", drop.name());
+    }
+    text
+}
+
+fn verdict_line(trace: &Trace, case: &Case) -> Line {
+    let style = match case.verdict {
+        Verdict::Connected | Verdict::Answered => Style::Good,
+        Verdict::Unknown => Style::Open,
+        Verdict::Refused
+        | Verdict::Reset
+        | Verdict::Timeout
+        | Verdict::Unreachable
+        | Verdict::WrongPeer
+        | Verdict::Loop => Style::Bad,
+    };
+    let mut parts = Vec::new();
+    let from = trace
+        .question
+        .from
+        .who
+        .as_ref()
+        .map_or_else(|| trace.question.from.text.to_string(), |who| who.name.to_string());
+    let words = match case.verdict {
+        Verdict::Connected => format!("{from} is connected"),
+        Verdict::Answered => format!("{from} gets an answer"),
+        Verdict::Refused => format!("{from}: connection refused"),
+        Verdict::Reset => format!("{from}: connection reset by peer"),
+        Verdict::Timeout => format!("{from} gets no answer"),
+        Verdict::Unreachable => format!("{from}: {}", case.client.last().map_or("unreachable", |c| &c.text)),
+        Verdict::WrongPeer => format!("{from} reaches somebody else"),
+        Verdict::Loop => format!("{from} gets no answer: the packet goes in circles"),
+        Verdict::Unknown => "not known".into(),
+    };
+    parts.push((style, words));
+    if let (Verdict::Timeout | Verdict::Unreachable | Verdict::Loop, Some(last)) =
+        (case.verdict, case.client.last())
+    {
+        let secs = last.at.as_nanos() / 1_000_000_000;
+        if secs > 0 {
+            parts.push((Style::Plain, format!(" (after {secs} s)")));
+        }
+    }
+    // Why, where the outcome's line does not say it: the reply's fate.
+    if let Some(reason) = &case.reason
+        && case.outcome == Outcome::Delivered
+        && !case.verdict.is_success()
+    {
+        parts.push((Style::Plain, format!(": {}", reason_words(reason))));
+    }
+    if let Some(otherwise) = case.otherwise {
+        parts.push((Style::Plain, format!("; without that: {otherwise}")));
+    }
+    if let Some(settle) = case.reason.as_ref().and_then(|reason| reason.what_would_settle_it.as_ref()) {
+        parts.push((Style::Plain, format!("; to find out: {settle}")));
+    }
+    Line {
+        kind: LineKind::Verdict,
+        place: String::new(),
+        device: String::new(),
+        stage: case.verdict.to_string(),
+        parts,
+        origin: String::new(),
+    }
+}
