@@ -115,21 +115,22 @@ macro_rules! kinds {
                 }
             }
 
-            /// Reads an object of a kind; `None` for a kind that is not read.
+            /// Reads an object of a kind; `None` for a kind that is not read. The caller says where it stands when its
+            /// metadata are known, and may complete them.
             ///
             /// # Errors
             ///
             /// That of the deserializer.
             pub fn deserialize<'de, D: serde::Deserializer<'de>>(
                 kind: &str,
-                origin: Origin,
+                origin: impl FnOnce(&mut ObjectMeta) -> Origin,
                 deserializer: D,
             ) -> Option<Result<Self, D::Error>> {
                 match kind {
-                    $(stringify!($kind) => Some(
-                        $kind::deserialize(deserializer)
-                            .map(|value| Self::$kind(Arc::new(Object::new(value, origin)))),
-                    ),)+
+                    $(stringify!($kind) => Some($kind::deserialize(deserializer).map(|mut value| {
+                        let origin = origin(&mut value.metadata);
+                        Self::$kind(Arc::new(Object::new(value, origin)))
+                    })),)+
                     _ => None,
                 }
             }
@@ -258,7 +259,7 @@ impl Objects {
             name: name.into(),
         };
         let origin = Origin::object(object.clone());
-        match AnyObject::deserialize(kind, origin.clone(), value) {
+        match AnyObject::deserialize(kind, |_| origin.clone(), value) {
             Some(Ok(object)) => drop(self.put(object)),
             Some(Err(error)) => {
                 let message = error.to_string();

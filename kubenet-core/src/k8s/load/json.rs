@@ -1,0 +1,502 @@
+//! JSON: straight into the types, and into a tree only where something is wrong.
+//!
+//! In: a text that starts with a JSON value. Out: objects, handed to the [`Sink`]. Values follow one another, with or without `---`
+//! between them (`kubectl cluster-info dump`, JSON lines). Where a value is cut off or broken, its complete items are
+//! kept and reading goes on at the next line that starts with a brace.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::object::{Head, ListHead, Route, Sink, complete, known};
+use super::text::Text;
+use super::tree::{Kind, NodeId, Tree};
+use super::{group, yaml};
+use crate::k8s::AnyObject;
+use crate::k8s::types::ObjectMeta;
+use crate::origin::Diagnostic;
+
+/// How deep lists may lie in lists.
+const LISTS: usize = 8;
+
+/// Reads values; gives back where the text goes on with something else.
+pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize> {
+    let all = text.text;
+    let mut at = 0;
+    loop {
+        at += all[at..].len() - all[at..].trim_start().len();
+        let rest = &all[at..];
+        if let Some(after) = rest.strip_prefix("---")
+            && after.is_empty() | after.starts_with(['\n', '\r', ' '])
+        {
+            at += 3;
+            continue;
+        }
+        if rest.is_empty() {
+            return None;
+        }
+        if !rest.starts_with(['{', '[']) {
+            return Some(at);
+        }
+        let mut found = Found::default();
+        let mut json = serde_json::Deserializer::from_str(rest);
+        let result = DocumentSeed(&mut found).deserialize(&mut json);
+        let end = at + json.into_iter::<IgnoredAny>().byte_offset();
+        match result {
+            Ok(()) => {
+                document(text, sink, &all[at..end], found, None, 0);
+                at = end;
+            }
+            Err(error) => {
+                // A mapping in braces that is YAML and not JSON.
+                if !sink.hint.json && !error.is_eof() && yaml::is_good(rest) {
+                    return Some(at);
+                }
+                let place = at + offset(rest, error.line(), error.column());
+                let location = text.look_up(place, place + 1);
+                let what = match error.is_eof() {
+                    true => "it ends in the middle".into(),
+                    false => strip_position(&format!("{error}")),
+                };
+                let kept = found.items.len();
+                let kept = if kept > 0 { format!("; the {kept} items before are loaded") } else { String::new() };
+                sink.log.push(
+                    Diagnostic::error("json-syntax", format!("not JSON: {what}{kept}")).at(Some(location)),
+                );
+                if found.is_list {
+                    document(text, sink, "", found, None, 0);
+                }
+                match all[place.max(at + 1) - 1..].find("\n{") {
+                    Some(next) => at = place.max(at + 1) + next,
+                    None => return None,
+                }
+            }
+        }
+    }
+}
+
+/// A value of which only the outermost level is read.
+#[derive(Debug, Default)]
+struct Found<'a> {
+    kind: Option<Cow<'a, str>>,
+    api_version: Option<Cow<'a, str>>,
+    items: Vec<&'a RawValue>,
+    /// It has items, or is an array.
+    is_list: bool,
+    is_array: bool,
+}
+
+/// Hands on what a document holds.
+fn document<'a>(
+    text: &mut Text<'a>,
+    sink: &mut Sink<'_>,
+    whole: &'a str,
+    found: Found<'a>,
+    list: Option<&ListHead<'_>>,
+    depth: usize,
+) {
+    let Found { kind, api_version, items, is_list, is_array } = found;
+    let kind = kind.as_deref();
+    let is_list = is_list && (is_array || kind.is_none_or(|kind| kind.ends_with("List")));
+    if !is_list || depth > LISTS {
+        return object(text, sink, whole, kind, api_version.as_deref(), list);
+    }
+    let of = match kind {
+        Some(kind) => sink.item_kind(kind, api_version.as_deref()),
+        None => sink.hinted_kind(),
+    };
+    if kind.is_none() && of.is_none() && items.is_empty() && !is_array {
+        return object(text, sink, whole, kind, api_version.as_deref(), list);
+    }
+    let of = ListHead { kind: of.as_deref(), api_version: api_version.as_deref() };
+    for item in items {
+        let item = item.get();
+        let mut peek = Peek::default();
+        // Stops at once when both are known.
+        let _ = serde_json::Deserializer::from_str(item).deserialize_any(&mut peek);
+        if peek.kind.as_deref().is_some_and(|kind| kind.ends_with("List")) {
+            let mut found = Found::default();
+            if DocumentSeed(&mut found).deserialize(&mut serde_json::Deserializer::from_str(item)).is_ok() {
+                document(text, sink, item, found, Some(&of), depth + 1);
+                continue;
+            }
+        }
+        let kind = peek.kind.as_deref().or(of.kind);
+        let api_version = peek.api_version.as_deref().or(of.api_version);
+        object(text, sink, item, kind, api_version, Some(&of));
+    }
+}
+
+/// Hands on one object.
+fn object<'a>(
+    text: &mut Text<'a>,
+    sink: &mut Sink<'_>,
+    json: &'a str,
+    kind: Option<&str>,
+    api_version: Option<&str>,
+    list: Option<&ListHead<'_>>,
+) {
+    let start = place_of(text.text, json);
+    if let Some(kind) = kind
+        && (api_version.is_some() || list.is_some())
+    {
+        if let Some(kind) = known(kind).filter(|kind| api_version.is_none_or(|v| group::serves(v, kind))) {
+            if typed(text, sink, json, start, kind) {
+                return;
+            }
+        } else if !kind.ends_with("List")
+            && kind != "Assumptions"
+            && let Ok(named) = serde_json::from_str::<Named<'_>>(json)
+        {
+            let location = text.location(start, start + 1);
+            let (namespace, name) = (named.metadata.namespace.as_deref(), named.metadata.name.as_deref());
+            let head = Head { kind, api_version, namespace, name, in_list: list.is_some() };
+            if sink.route(&head, false, false, &location) == Route::Done {
+                return;
+            }
+        }
+    }
+    let mut tree = Tree::new(text.text);
+    let told = sink.log.len();
+    let mut builder = Builder { tree: &mut tree, text: &*text, sink: &mut *sink };
+    if builder.node(json, 1) {
+        sink.object(text, &mut tree, 0, list, told);
+    }
+}
+
+/// Reads an object straight into its type; whether there was nothing to say about it.
+fn typed(text: &mut Text<'_>, sink: &mut Sink<'_>, json: &str, start: usize, kind: &'static str) -> bool {
+    let options = sink.options();
+    let origin = |metadata: &mut ObjectMeta| complete(kind, metadata, options, text.location(start, start + 1));
+    let mut json = serde_json::Deserializer::from_str(json);
+    let Some(Ok(object)) = AnyObject::deserialize(kind, origin, &mut json) else { return false };
+    let ObjectMeta { name, namespace, .. } = object.metadata();
+    if name.is_empty() || name.contains("{{") || namespace.as_deref().is_some_and(|ns| ns.contains("{{")) {
+        return false;
+    }
+    sink.put(object);
+    true
+}
+
+/// Where a part of a text starts in it.
+fn place_of(text: &str, part: &str) -> usize {
+    (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize).min(text.len())
+}
+
+/// The offset of a place that serde_json gives; its columns are bytes.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start = match line {
+        0 | 1 => 0,
+        _ => text.bytes().enumerate().filter(|&(_, b)| b == b'\n').nth(line - 2).map_or(0, |(at, _)| at + 1),
+    };
+    (start + column.saturating_sub(1)).min(text.len())
+}
+
+fn strip_position(message: &str) -> String {
+    message.split(" at line ").next().unwrap_or(message).into()
+}
+
+/// A text, borrowed where it has no escapes; other values are skipped.
+struct AnyText;
+
+impl<'de> DeserializeSeed<'de> for AnyText {
+    type Value = Option<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnyText {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(text.into())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}
+
+/// Reads a value into a [`Found`], which keeps what was read before an error.
+struct DocumentSeed<'f, 'a>(&'f mut Found<'a>);
+
+impl<'de> DeserializeSeed<'de> for DocumentSeed<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for DocumentSeed<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or a list of objects")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(AnyText)? {
+            match key.as_deref() {
+                Some("kind") => self.0.kind = map.next_value_seed(AnyText)?,
+                Some("apiVersion") => self.0.api_version = map.next_value_seed(AnyText)?,
+                Some("items") => map.next_value_seed(Items(self.0))?,
+                Some(_) | None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        self.0.is_array = true;
+        Items(self.0).visit_seq(seq)
+    }
+}
+
+/// Collects the items of a list; another value than a list is skipped.
+struct Items<'f, 'a>(&'f mut Found<'a>);
+
+impl<'de> DeserializeSeed<'de> for Items<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        self.0.is_list = true;
+        while let Some(item) = seq.next_element()? {
+            self.0.items.push(item);
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        AnyText.visit_map(map).map(drop)
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.0.is_list = true;
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// The first two things to know of an item. Reading ends, as an error, when both are known.
+#[derive(Debug, Default)]
+struct Peek<'a> {
+    kind: Option<Cow<'a, str>>,
+    api_version: Option<Cow<'a, str>>,
+}
+
+impl<'de> Visitor<'de> for &mut Peek<'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(AnyText)? {
+            match key.as_deref() {
+                Some("kind") => self.kind = map.next_value_seed(AnyText)?,
+                Some("apiVersion") => self.api_version = map.next_value_seed(AnyText)?,
+                Some(_) | None => drop(map.next_value::<IgnoredAny>()?),
+            }
+            if self.kind.is_some() && self.api_version.is_some() {
+                return Err(A::Error::custom(""));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All that is read of an object of a kind that is not read.
+#[derive(serde::Deserialize)]
+struct Named<'a> {
+    #[serde(borrow, default)]
+    metadata: NamedMetadata<'a>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct NamedMetadata<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    namespace: Option<Cow<'a, str>>,
+}
+
+/// Makes a tree of a value that is known to be JSON.
+struct Builder<'b, 'a, 's> {
+    tree: &'b mut Tree<'a>,
+    text: &'b Text<'a>,
+    sink: &'b mut Sink<'s>,
+}
+
+impl<'a> Builder<'_, 'a, '_> {
+    /// Adds a value; whether it is within the limits.
+    fn node(&mut self, json: &'a str, depth: usize) -> bool {
+        let start = place_of(self.text.text, json);
+        let limits = self.sink.limits;
+        if depth > limits.depth || self.tree.end() as usize >= limits.nodes {
+            let message = format!(
+                "the object has more than {} levels or {} nodes: it is left out",
+                limits.depth, limits.nodes
+            );
+            let location = self.text.look_up(start, start + 1);
+            self.sink.log.push(Diagnostic::error("limit", message).at(Some(location)));
+            return false;
+        }
+        let span = start..start + json.len();
+        match json.as_bytes().first() {
+            Some(b'{') => {
+                let id = self.tree.open(start, Kind::Map);
+                let entries: Entries<'a> = serde_json::from_str(json).unwrap_or_default();
+                for (key, value) in &entries.0 {
+                    let key_start = match key {
+                        Cow::Borrowed(key) => place_of(self.text.text, key),
+                        Cow::Owned(_) => place_of(self.text.text, value.get()),
+                    };
+                    match key {
+                        Cow::Borrowed(key) => {
+                            let within = key_start..key_start + key.len();
+                            self.tree.push_borrowed(within.clone(), Kind::Quoted, within);
+                        }
+                        Cow::Owned(key) => self.tree.push_owned(key_start..key_start + 1, Kind::Quoted, key),
+                    }
+                    let skipped = key == "managedFields";
+                    if !self.node(if skipped { "null" } else { value.get() }, depth + 1) {
+                        return false;
+                    }
+                }
+                self.tree.close(id);
+                self.drop_repeated(id);
+            }
+            Some(b'[') => {
+                let id = self.tree.open(start, Kind::Seq);
+                let items: Vec<&'a RawValue> = serde_json::from_str(json).unwrap_or_default();
+                for item in items {
+                    if !self.node(item.get(), depth + 1) {
+                        return false;
+                    }
+                }
+                self.tree.close(id);
+            }
+            Some(b'"') => match serde_json::from_str::<Word<'_>>(json) {
+                Ok(Word(Cow::Borrowed(text))) => {
+                    let within = place_of(self.text.text, text);
+                    self.tree.push_borrowed(span, Kind::Quoted, within..within + text.len());
+                }
+                Ok(Word(Cow::Owned(text))) => self.tree.push_owned(span, Kind::Quoted, &text),
+                Err(_) => self.tree.push_owned(span, Kind::Bad, ""),
+            },
+            _ => self.tree.push_owned(span, Kind::Plain, json),
+        }
+        true
+    }
+
+    fn drop_repeated(&mut self, id: NodeId) {
+        for (earlier, later) in self.tree.repeated(id) {
+            self.tree.drop_node(earlier);
+            let found = yaml::repeated(self.tree, self.text, earlier, later);
+            self.sink.log.push(found);
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The entries of an object, in order, with repetitions.
+#[derive(Default)]
+struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> serde::Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'de> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(key) = map.next_key_seed(AnyText)? {
+            self.0.push((key.unwrap_or_default(), map.next_value()?));
+        }
+        Ok(self)
+    }
+}
