@@ -14,6 +14,7 @@ pub use self::question::{AskError, Question, Side};
 use crate::assume::Assume;
 use crate::cluster::{Changed, Cluster, InputMode, resolve};
 use crate::compile::Plans;
+use crate::k8s::load::{LoadOptions, Source, load};
 use crate::k8s::{ObjectChange, Objects};
 use crate::origin::{Diagnostic, Severity};
 use crate::plan::PlanSource;
@@ -74,6 +75,26 @@ impl Network {
     /// A network of objects. Without `mode`, a uid on any of them makes the input a snapshot. O(n log n).
     pub fn new(objects: Objects, assume: Assume, mode: Option<InputMode>) -> Self {
         Self::build(Arc::new(objects), assume, mode, Arc::default())
+    }
+
+    /// A network of one text in YAML or JSON, with everything else as it is assumed. What is wrong with the text is in
+    /// [`Network::diagnostics`].
+    pub fn from_text(name: &str, text: &str) -> Self {
+        let source = Source { name, bytes: text.as_bytes() };
+        Self::load(&[source], &LoadOptions::default(), Assume::default(), None)
+    }
+
+    /// A network of texts. `assume` is laid over the Assumptions documents among them. Loading never fails: what could not be
+    /// read is in [`Network::diagnostics`], the rest is there.
+    pub fn load(
+        sources: &[Source<'_>],
+        options: &LoadOptions,
+        assume: Assume,
+        mode: Option<InputMode>,
+    ) -> Self {
+        let loaded = load(sources, options);
+        let assume = assume.over(loaded.assume.unwrap_or_default());
+        Self::build(Arc::new(loaded.objects), assume, mode, Arc::new(loaded.diagnostics))
     }
 
     fn build(
