@@ -282,9 +282,7 @@ impl<'de, 'a> Deserializer<'de> for At<'de, 'a> {
             Kind::Plain if self.tree.scalar(self.id) == Some(Scalar::Null) => (0, 0),
             Kind::Plain | Kind::Quoted | Kind::Map | Kind::Bad => return Err(self.fault("a list")),
         };
-        visitor
-            .visit_seq(Items { tree: self.tree, at, end })
-            .map_err(|fault: Fault| fault.at(self.id))
+        visitor.visit_seq(Items { tree: self.tree, at, end }).map_err(|fault: Fault| fault.at(self.id))
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Fault> {
@@ -306,9 +304,7 @@ impl<'de, 'a> Deserializer<'de> for At<'de, 'a> {
             Kind::Plain if self.tree.scalar(self.id) == Some(Scalar::Null) => (0, 0),
             Kind::Plain | Kind::Quoted | Kind::Seq | Kind::Bad => return Err(self.fault("a mapping")),
         };
-        visitor
-            .visit_map(Items { tree: self.tree, at, end })
-            .map_err(|fault: Fault| fault.at(self.id))
+        visitor.visit_map(Items { tree: self.tree, at, end }).map_err(|fault: Fault| fault.at(self.id))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(

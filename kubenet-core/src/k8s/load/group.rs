@@ -42,8 +42,7 @@ mod tests {
 
     #[test]
     fn every_kind_that_is_read_has_a_group() {
-        let versions =
-            ["v1", "apps/v1", "batch/v1", "discovery.k8s.io/v1", "networking.k8s.io/v1"];
+        let versions = ["v1", "apps/v1", "batch/v1", "discovery.k8s.io/v1", "networking.k8s.io/v1"];
         for kind in AnyObject::KINDS {
             assert!(versions.iter().any(|version| serves(version, kind)), "{kind}");
         }

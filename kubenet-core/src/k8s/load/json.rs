@@ -64,7 +64,8 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
                     false => strip_position(&format!("{error}")),
                 };
                 let kept = found.items.len();
-                let kept = if kept > 0 { format!("; the {kept} items before are loaded") } else { String::new() };
+                let kept =
+                    if kept > 0 { format!("; the {kept} items before are loaded") } else { String::new() };
                 sink.log.push(
                     Diagnostic::error("json-syntax", format!("not JSON: {what}{kept}")).at(Some(location)),
                 );
@@ -172,7 +173,8 @@ fn object<'a>(
 /// Reads an object straight into its type; whether there was nothing to say about it.
 fn typed(text: &mut Text<'_>, sink: &mut Sink<'_>, json: &str, start: usize, kind: &'static str) -> bool {
     let options = sink.options();
-    let origin = |metadata: &mut ObjectMeta| complete(kind, metadata, options, text.location(start, start + 1));
+    let origin =
+        |metadata: &mut ObjectMeta| complete(kind, metadata, options, text.location(start, start + 1));
     let mut json = serde_json::Deserializer::from_str(json);
     let Some(Ok(object)) = AnyObject::deserialize(kind, origin, &mut json) else { return false };
     let ObjectMeta { name, namespace, .. } = object.metadata();

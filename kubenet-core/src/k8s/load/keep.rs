@@ -58,9 +58,8 @@ pub(super) fn config_map(map: &mut ConfigMap) {
     let namespace = namespace.as_deref().unwrap_or_default();
     let openshift = namespace.starts_with("openshift-")
         && ["sdn", "ovn", "network", "multus", "dns", "ingress"].iter().any(|part| namespace.contains(part));
-    let keep = NAMESPACES.contains(&namespace)
-        || openshift
-        || NAMES.iter().any(|prefix| name.starts_with(prefix));
+    let keep =
+        NAMESPACES.contains(&namespace) || openshift || NAMES.iter().any(|prefix| name.starts_with(prefix));
     if !keep {
         map.data.clear();
     }

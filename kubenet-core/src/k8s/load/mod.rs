@@ -36,8 +36,8 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-pub use self::path::wants;
 use self::object::Sink;
+pub use self::path::wants;
 use self::text::Text;
 use super::Objects;
 use crate::assume::Assume;

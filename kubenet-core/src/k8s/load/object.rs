@@ -14,7 +14,7 @@ use super::path::Hint;
 use super::scalar::Scalar;
 use super::text::Text;
 use super::tree::{Kind, NodeId, Tree};
-use super::{LoadOptions, Limits, group, keep, template};
+use super::{Limits, LoadOptions, group, keep, template};
 use crate::assume::{Assume, Assumptions};
 use crate::k8s::types::ObjectMeta;
 use crate::k8s::{AnyObject, DEFAULT_NAMESPACE, Objects, Other};
@@ -106,7 +106,9 @@ impl<'s> Sink<'s> {
         match first.kind {
             Kind::Map => {}
             Kind::Plain if tree.scalar(root) == Some(Scalar::Null) => return,
-            Kind::Plain | Kind::Quoted | Kind::Seq | Kind::Bad => return self.no_object(location, list.is_some()),
+            Kind::Plain | Kind::Quoted | Kind::Seq | Kind::Bad => {
+                return self.no_object(location, list.is_some());
+            }
         }
         let kind = tree.get_text(root, "kind").or_else(|| list.and_then(|list| list.kind)).map(String::from);
         let Some(kind) = kind else {
@@ -117,9 +119,7 @@ impl<'s> Sink<'s> {
         let of_metadata = |key: &str| metadata.and_then(|metadata| tree.get_text(metadata, key));
         let head = Head {
             kind: &kind,
-            api_version: tree
-                .get_text(root, "apiVersion")
-                .or_else(|| list.and_then(|list| list.api_version)),
+            api_version: tree.get_text(root, "apiVersion").or_else(|| list.and_then(|list| list.api_version)),
             namespace: of_metadata("namespace"),
             name: of_metadata("name"),
             in_list: list.is_some(),
@@ -137,7 +137,8 @@ impl<'s> Sink<'s> {
             Route::List => {
                 let api_version = head.api_version.map(String::from);
                 let of = self.item_kind(&kind, api_version.as_deref());
-                let items: Vec<NodeId> = items.map(|items| tree.children(items).collect()).unwrap_or_default();
+                let items: Vec<NodeId> =
+                    items.map(|items| tree.children(items).collect()).unwrap_or_default();
                 for item in items {
                     let of = ListHead { kind: of.as_deref(), api_version: api_version.as_deref() };
                     self.object(text, tree, item, Some(&of), self.log.len());
@@ -191,7 +192,9 @@ impl<'s> Sink<'s> {
             }
             Some(kind) => {
                 if api_version.is_none_or(|api_version| is_ours(api_version, kind)) {
-                    self.objects.collected.insert(known(kind).map_or_else(|| String::from(kind).into(), Cow::Borrowed));
+                    self.objects
+                        .collected
+                        .insert(known(kind).map_or_else(|| String::from(kind).into(), Cow::Borrowed));
                 }
                 Some(kind.into())
             }
@@ -238,7 +241,8 @@ impl<'s> Sink<'s> {
                 namespace: namespace.map(Arc::from),
                 name: name.unwrap_or_default().into(),
             };
-            let origin = Origin::new(OriginKind::Object { object: object.clone(), field: None, location: at() });
+            let origin =
+                Origin::new(OriginKind::Object { object: object.clone(), field: None, location: at() });
             let api_version = api_version.unwrap_or_default().into();
             self.objects.others.push(Other { api_version, object, origin });
             return Route::Done;
@@ -339,7 +343,8 @@ impl<'s> Sink<'s> {
             return;
         }
         let named = origin.object_ref().map(|object| format!("{object}")).unwrap_or_default();
-        let found = Diagnostic::warning("duplicate-object", format!("{named} stands twice; the last one counts"));
+        let found =
+            Diagnostic::warning("duplicate-object", format!("{named} stands twice; the last one counts"));
         let earlier = earlier.origin().location().cloned();
         self.log.push(found.from_origin(&origin).related("the first one is here", earlier));
     }
@@ -417,8 +422,8 @@ pub(super) fn complete(
         metadata.namespace.clone_from(&options.default_namespace);
     }
     keep::metadata(metadata);
-    let namespace = namespaced
-        .then(|| metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into()));
+    let namespace =
+        namespaced.then(|| metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into()));
     let object = ObjectRef { kind: Cow::Borrowed(kind), namespace, name: metadata.name.clone() };
     Origin::new(OriginKind::Object { object, field: None, location: Some(location) })
 }

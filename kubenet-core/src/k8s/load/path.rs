@@ -83,9 +83,7 @@ pub fn wants(path: &str) -> bool {
     let Some((stem, extension)) = name.rsplit_once('.') else { return false };
     let stem = stem.to_ascii_lowercase();
     let values = stem == "values" || stem.starts_with("values-") || stem.starts_with("values.");
-    matches!(&*extension.to_ascii_lowercase(), "yaml" | "yml" | "json")
-        && !values
-        && !NAMES.contains(&&*stem)
+    matches!(&*extension.to_ascii_lowercase(), "yaml" | "yml" | "json") && !values && !NAMES.contains(&&*stem)
 }
 
 /// What a path says about objects that do not say what they are.
@@ -111,7 +109,10 @@ impl Hint {
         // In a folder that is named after a resource, files are named after namespaces or objects.
         let foreign = stem.split_once('_').is_some_and(|(group, _)| !ours(group));
         let known = kind_of(resource).filter(|_| !foreign);
-        let kind = known.map(Cow::Borrowed).or_else(|| camel(resource)).or_else(|| kind_of(folder).map(Cow::Borrowed));
+        let kind = known
+            .map(Cow::Borrowed)
+            .or_else(|| camel(resource))
+            .or_else(|| kind_of(folder).map(Cow::Borrowed));
         Self {
             kind,
             json: extension.eq_ignore_ascii_case("json"),

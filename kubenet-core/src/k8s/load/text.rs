@@ -111,7 +111,9 @@ pub(super) fn texts<'a>(file: &Arc<str>, bytes: &'a [u8], log: &mut Vec<Diagnost
         }
         let logs = &rest[end..];
         let skipped = match line_start(logs, LOGS_END) {
-            Some(last) => logs[last..].iter().position(|&b| b == b'\n').map_or(logs.len(), |eol| last + eol + 1),
+            Some(last) => {
+                logs[last..].iter().position(|&b| b == b'\n').map_or(logs.len(), |eol| last + eol + 1)
+            }
             None => logs.len(),
         };
         position = position.after(&rest[..end + skipped]);
@@ -155,7 +157,8 @@ fn readable<'a>(
                 if told == 1 {
                     let place = position.after(&bytes[..from + at]);
                     let Position { offset, line, column } = place;
-                    let location = Location { file: file.clone(), line, column, start: offset, end: offset + 1 };
+                    let location =
+                        Location { file: file.clone(), line, column, start: offset, end: offset + 1 };
                     log.push(
                         Diagnostic::error("encoding", format!("{file} is not text: byte {offset} {what}"))
                             .at(Some(location))

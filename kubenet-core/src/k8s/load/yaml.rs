@@ -75,7 +75,11 @@ pub(super) fn is_good(text: &str) -> bool {
 enum Stop {
     Syntax(ScanError),
     /// It is larger than is allowed.
-    Limit { what: &'static str, limit: usize, at: usize },
+    Limit {
+        what: &'static str,
+        limit: usize,
+        at: usize,
+    },
 }
 
 impl From<ScanError> for Stop {
@@ -313,7 +317,8 @@ impl<'a> Reader<'_, 'a, '_> {
 
     fn alias(&mut self, tree: &mut Tree<'a>, anchor: usize, span: &Span, depth: usize) -> Result<(), Stop> {
         let range = span.byte_range().unwrap_or(0..0);
-        let Some((height, cost)) = self.anchors.get(&anchor).map(|anchor| (anchor.height, anchor.cost)) else {
+        let Some((height, cost)) = self.anchors.get(&anchor).map(|anchor| (anchor.height, anchor.cost))
+        else {
             let location = self.text.look_up(range.start, range.end);
             let name = &self.source[range.clone()];
             let message = format!("the alias {name} stands for something that it is itself part of");
@@ -382,9 +387,7 @@ impl<'a> Reader<'_, 'a, '_> {
                     self.bad_key(&node, "null is no key: a key must be text");
                     tree.drop_node(key);
                 }
-                Some(
-                    scalar @ (Scalar::Bool(_) | Scalar::Int(_) | Scalar::UInt(_) | Scalar::Float(_)),
-                ) => {
+                Some(scalar @ (Scalar::Bool(_) | Scalar::Int(_) | Scalar::UInt(_) | Scalar::Float(_))) => {
                     let spelt = spelt(scalar);
                     self.spell_key(tree, key, &spelt);
                 }
@@ -415,7 +418,9 @@ impl<'a> Reader<'_, 'a, '_> {
             self.sink.log.push(
                 Diagnostic::warning("yaml-key", format!("the key {text} is read as \"{spelt}\""))
                     .at(Some(location))
-                    .help(format!("write \"{text}\": unquoted it is no text in YAML 1.1, which kubectl reads")),
+                    .help(format!(
+                        "write \"{text}\": unquoted it is no text in YAML 1.1, which kubectl reads"
+                    )),
             );
         }
         tree.respell(key, spelt);
@@ -474,14 +479,15 @@ impl<'a> Reader<'_, 'a, '_> {
             Stop::Syntax(error) => {
                 let at = error.marker().byte_offset().unwrap_or(0);
                 let location = self.text.look_up(at, at + 1);
-                let mut found =
-                    Diagnostic::error("yaml-syntax", format!("not YAML: {}", error.info())).at(Some(location));
+                let mut found = Diagnostic::error("yaml-syntax", format!("not YAML: {}", error.info()))
+                    .at(Some(location));
                 found.help = syntax_help(error.kind()).map(Into::into);
                 found
             }
             Stop::Limit { what, limit, at } => {
                 let location = self.text.look_up(at, at + 1);
-                let message = format!("the document has more than {limit} {what}: the rest of it is left out");
+                let message =
+                    format!("the document has more than {limit} {what}: the rest of it is left out");
                 Diagnostic::error("limit", message).at(Some(location))
             }
         };

@@ -1,0 +1,79 @@
+//! Reads what `-f` and `--example` name.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use kubenet_core::k8s::load::{LoadOptions, Source, wants};
+use kubenet_core::network::Network;
+
+use crate::args::InputArgs;
+use crate::diagnostics;
+use crate::examples;
+
+/// A text that was read, under the name that diagnostics use.
+pub(crate) struct Text {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// The network that the arguments mean. What is wrong with the input is told on standard error.
+pub(crate) fn network(args: &InputArgs) -> anyhow::Result<Network> {
+    let texts = read(args)?;
+    let assume = args.assumptions()?;
+    let options = LoadOptions { default_namespace: Some(args.namespace.clone()), ..LoadOptions::default() };
+    let sources: Vec<Source<'_>> =
+        texts.iter().map(|text| Source { name: &text.name, bytes: &text.bytes }).collect();
+    let network = Network::load(&sources, &options, assume, args.mode());
+    diagnostics::tell(network.diagnostics(), &texts, args.verbose);
+    Ok(network)
+}
+
+fn read(args: &InputArgs) -> anyhow::Result<Vec<Text>> {
+    if args.files.is_empty() && args.example.is_empty() {
+        bail!("nothing to load: name manifests with -f PATH, or an example with --example shop");
+    }
+    let mut texts = Vec::new();
+    for name in &args.example {
+        texts.push(examples::named(name)?);
+    }
+    for path in &args.files {
+        if path.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("standard input")?;
+            texts.push(Text { name: "-".into(), bytes });
+        } else if path.is_dir() {
+            let before = texts.len();
+            read_folder(path, &mut texts)?;
+            if texts.len() == before {
+                bail!("{}: no YAML or JSON file in this folder", path.display());
+            }
+        } else {
+            texts.push(read_file(path)?);
+        }
+    }
+    Ok(texts)
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Text> {
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(Text { name: path.display().to_string(), bytes })
+}
+
+/// All files of a folder that may hold objects, in order of their names. Links to folders are not followed.
+fn read_folder(path: &Path, texts: &mut Vec<Text>) -> anyhow::Result<()> {
+    let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
+    let mut entries: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    entries.sort();
+    for entry in entries {
+        let link = fs::symlink_metadata(&entry).with_context(|| entry.display().to_string())?;
+        if link.is_dir() {
+            read_folder(&entry, texts)?;
+        } else if wants(&entry.to_string_lossy()) && entry.is_file() {
+            texts.push(read_file(&entry)?);
+        }
+    }
+    Ok(())
+}
