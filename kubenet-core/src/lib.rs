@@ -20,5 +20,6 @@ pub mod origin;
 pub mod packet;
 pub mod plan;
 pub mod question;
+pub mod text;
 pub mod time;
 pub mod trace;

@@ -1,0 +1,40 @@
+//! Comparing what was read with what was printed: the same, wherever it came from.
+
+use alloc::vec::Vec;
+
+use crate::origin::{Origin, OriginKind};
+use crate::plan::{Address, FdbEntry, IpRule, Link, Neighbour, Route, Socket};
+
+/// The same thing with no particular origin, to compare two that came from different places.
+pub trait WithoutOrigin {
+    /// Replaces every origin in it by [`OriginKind::Embedder`].
+    #[must_use]
+    fn without_origin(self) -> Self;
+}
+
+impl<T: WithoutOrigin> WithoutOrigin for Vec<T> {
+    fn without_origin(self) -> Self {
+        self.into_iter().map(WithoutOrigin::without_origin).collect()
+    }
+}
+
+macro_rules! replace_origin {
+    ($($kind:ty),*) => {$(
+        impl WithoutOrigin for $kind {
+            fn without_origin(mut self) -> Self {
+                self.origin = Origin::new(OriginKind::Embedder);
+                self
+            }
+        }
+    )*};
+}
+
+replace_origin!(Address, FdbEntry, IpRule, Neighbour, Route, Socket);
+
+impl WithoutOrigin for Link {
+    fn without_origin(mut self) -> Self {
+        self.origin = Origin::new(OriginKind::Embedder);
+        self.addresses = self.addresses.without_origin();
+        self
+    }
+}
