@@ -109,31 +109,27 @@ fn excerpt(location: &Location, texts: &[Text]) -> Option<(String, usize, std::o
 
 /// Draws a question's error below the question's words.
 pub(crate) fn tell_question(error: &AskError) {
-    let mut stderr = anstream::stderr();
-    let drawn = match error.question() {
-        Some((side, error)) => draw_question(&renderer(), side, error),
-        None => renderer().render(&[Group::with_title(Level::ERROR.primary_title(error.to_string()))]),
-    };
-    let _gone = writeln!(stderr, "{drawn}");
+    match error.question() {
+        Some((Side::From, error)) => tell_words("SRC", error),
+        Some((Side::To, error)) => tell_words("DST", error),
+        None => {
+            let group = Group::with_title(Level::ERROR.primary_title(error.to_string()));
+            let _gone = writeln!(anstream::stderr(), "{}", renderer().render(&[group]));
+        }
+    }
 }
 
-fn draw_question(renderer: &Renderer, side: Side, error: &QuestionError) -> String {
-    let name = match side {
-        Side::From => "SRC",
-        Side::To => "DST",
-    };
+/// Draws what is wrong with an argument below its words.
+pub(crate) fn tell_words(argument: &str, error: &QuestionError) {
     let text = clean(&error.text);
     let at = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(byte, _)| byte);
     let span = at(error.offset)..at(error.offset + error.length);
-    let mut group = Group::with_title(Level::ERROR.primary_title(clean(&error.message))).element(
-        Snippet::source(text.as_str())
-            .path(name)
-            .line_numbering(false)
-            .annotation(AnnotationKind::Primary.span(span)),
-    );
+    let snippet = Snippet::source(text.as_str()).path(argument).line_numbering(false);
+    let title = Level::ERROR.primary_title(clean(&error.message));
+    let mut group = Group::with_title(title).element(snippet.annotation(AnnotationKind::Primary.span(span)));
     if !error.candidates.is_empty() {
         let help = format!("could be {}", error.candidates.join(", "));
         group = group.element(Level::HELP.message(clean(&help)));
     }
-    renderer.render(&[group])
+    let _gone = writeln!(anstream::stderr(), "{}", renderer().render(&[group]));
 }

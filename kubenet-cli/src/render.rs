@@ -1,12 +1,34 @@
 //! `kubenet render`.
 
-use anyhow::bail;
+use kubenet_core::network::{RenderError, Table};
 
-use crate::args::RenderArgs;
-use crate::input;
+use crate::args::{RenderArgs, TableArg};
 use crate::output::Out;
+use crate::{BAD_INPUT, diagnostics, input};
 
-pub(crate) fn render(args: &RenderArgs, _out: &mut Out) -> anyhow::Result<u8> {
-    let _network = input::network(&args.input)?;
-    bail!("{:?} {} {}", args.table, args.what, args.json)
+pub(crate) fn render(args: &RenderArgs, out: &mut Out) -> anyhow::Result<u8> {
+    let network = input::network(&args.input)?;
+    let table = match args.table {
+        TableArg::IpRoute => Table::IpRoute,
+        TableArg::IpRule => Table::IpRule,
+        TableArg::IpAddr => Table::IpAddr,
+        TableArg::IpLink => Table::IpLink,
+        TableArg::IpNeigh => Table::IpNeigh,
+        TableArg::BridgeFdb => Table::BridgeFdb,
+        TableArg::Ss => Table::Ss,
+    };
+    match network.render(&args.what, &args.input.namespace, table, args.json) {
+        Ok(text) => {
+            out.bytes(text.as_bytes())?;
+            if !text.is_empty() && !text.ends_with('\n') {
+                out.bytes(b"\n")?;
+            }
+        }
+        Err(RenderError::What(error)) => {
+            diagnostics::tell_words("NODE|POD", &error);
+            return Ok(BAD_INPUT);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(if network.has_errors() { BAD_INPUT } else { 0 })
 }

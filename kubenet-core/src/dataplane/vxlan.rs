@@ -12,7 +12,7 @@ use super::event::{EventKind, FlowKind, Recorder, Stage};
 use super::frame::Skb;
 use super::machine::Stack;
 use super::reason::DropReason;
-use crate::addr::MacAddr;
+use crate::addr::{Family, MacAddr};
 use crate::packet::{self, Ip, VXLAN_HEADER_BYTES};
 use crate::plan::{LinkKind, Vxlan};
 
@@ -86,7 +86,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             let Some(LinkKind::Vxlan(vxlan)) = plan.links.get(*link as usize).map(|l| &l.kind) else {
                 return None;
             };
-            (*port == dport && vxlan.vni == vni).then_some((*link, vxlan.learning))
+            // The socket of a device has the family of its outer addresses (`vxlan_sock_add`).
+            let family = vxlan.local.is_none_or(|local| Family::of(local) == ip.family());
+            (*port == dport && vxlan.vni == vni && family).then_some((*link, vxlan.learning))
         });
         let Some((link, learning)) = device else {
             self.drop(skb, Some(in_link), Stage::Vxlan, DropReason::VxlanVniNotFound, || {

@@ -5,12 +5,15 @@
 
 mod inventory;
 mod question;
+mod render;
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 pub use self::inventory::{Inventory, KindCount, NodeLine, SettingLine};
 pub use self::question::{AskError, Question, Side};
+pub use self::render::{RenderError, Table};
 use crate::assume::Assume;
 use crate::cluster::{Changed, Cluster, InputMode, resolve};
 use crate::compile::Plans;
@@ -216,6 +219,22 @@ impl Network {
     /// [`AskError`] when the question cannot be understood or looked up.
     pub fn trace_through(&self, plans: &dyn PlanSource, question: &Question) -> Result<Trace, AskError> {
         question::through(self, plans, question, &|| false)
+    }
+
+    /// A table of a node or pod, as the command on it would print it, plain or (`-j`) as JSON. A bare word is a node, the gateway,
+    /// or a pod of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`RenderError`] when there is no such node or pod, or no JSON form.
+    pub fn render(
+        &self,
+        what: &str,
+        namespace: &str,
+        table: Table,
+        json: bool,
+    ) -> Result<String, RenderError> {
+        render::render(self, what, namespace, table, json)
     }
 
     /// What was loaded, made up, detected and not understood.

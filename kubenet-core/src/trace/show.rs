@@ -285,7 +285,7 @@ fn outcome_line(case: &Case) -> Line {
     let mut origin = String::new();
     match (&case.outcome, &case.delivered_to, &case.reason) {
         (Outcome::Delivered, Some(got), _) => {
-            let port = got.port.map_or_else(String::new, |port| format!(":{port}"));
+            let port = got.port.map_or_else(String::new, |port| format!(", port {port}"));
             parts.push((style, format!("{}{port}", got.who)));
             if let Some(source) = &case.source_seen {
                 parts.push((Style::Plain, format!(", which sees the source {}", source.ip)));

@@ -1,0 +1,150 @@
+//! Tables of a node or pod, as the command on it would print them.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Network;
+use crate::addr::Family;
+use crate::compile;
+use crate::plan::{
+    IpRule, MachinePlan, Netns, PlanSource, RuleAction, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN,
+};
+use crate::question::{Endpoint, QuestionError, QuestionFault, Target, What};
+use crate::text::ip_link::Details;
+use crate::text::{bridge_fdb, ip_addr, ip_link, ip_neigh, ip_route, ip_rule, ss};
+
+/// Which table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// `ip route show`, then `ip -6 route show`.
+    IpRoute,
+    /// `ip rule show`, then `ip -6 rule show`.
+    IpRule,
+    /// `ip addr show`.
+    IpAddr,
+    /// `ip link show`, with details.
+    IpLink,
+    /// `ip neigh show`: the permanent entries; the others come and go with packets.
+    IpNeigh,
+    /// `bridge fdb show`: the permanent entries.
+    BridgeFdb,
+    /// `ss -lntu`.
+    Ss,
+}
+
+/// Why a table cannot be printed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// The words name no node or pod.
+    #[error("{0}")]
+    What(QuestionError),
+    /// The command has no JSON form.
+    #[error("ss prints no JSON")]
+    NoJson,
+}
+
+pub(super) fn render(
+    network: &Network,
+    what: &str,
+    namespace: &str,
+    table: Table,
+    json: bool,
+) -> Result<String, RenderError> {
+    let (machine, netns) = find(network, what, namespace).map_err(RenderError::What)?;
+    let Some(inside) = machine.netns.get(netns) else { return Ok(String::new()) };
+    let rules =
+        |family| if inside.rules.is_empty() { kernel_rules(family, inside) } else { inside.rules.clone() };
+    Ok(match (table, json) {
+        (Table::IpRoute, false) => {
+            ip_route::render_table(&inside.routes, Family::V4, TABLE_MAIN)
+                + &ip_route::render_table(&inside.routes, Family::V6, TABLE_MAIN)
+        }
+        (Table::IpRoute, true) => ip_route::render_json(&inside.routes),
+        (Table::IpRule, false) => {
+            ip_rule::render(&rules(Family::V4), Family::V4) + &ip_rule::render(&rules(Family::V6), Family::V6)
+        }
+        (Table::IpRule, true) => ip_rule::render_json(&rules(Family::V4), Family::V4),
+        (Table::IpAddr, false) => ip_addr::render(&machine, netns, Details::Hide),
+        (Table::IpAddr, true) => ip_addr::render_json(&machine, netns, Details::Hide),
+        (Table::IpLink, false) => ip_link::render(&machine, netns, Details::Show),
+        (Table::IpLink, true) => ip_link::render_json(&machine, netns, Details::Show),
+        (Table::IpNeigh, false) => ip_neigh::render(&inside.neighbours),
+        (Table::IpNeigh, true) => ip_neigh::render_json(&inside.neighbours),
+        (Table::BridgeFdb, false) => bridge_fdb::render(&inside.fdb),
+        (Table::BridgeFdb, true) => bridge_fdb::render_json(&inside.fdb),
+        (Table::Ss, false) => ss::render(&inside.sockets),
+        (Table::Ss, true) => return Err(RenderError::NoJson),
+    })
+}
+
+/// The three rules that every namespace begins with (`fib_default_rules_init`); IPv6 has no default table.
+fn kernel_rules(family: Family, inside: &Netns) -> Vec<IpRule> {
+    let tables = [(0, TABLE_LOCAL), (32766, TABLE_MAIN), (32767, TABLE_DEFAULT)];
+    let wanted = tables.iter().filter(|(_, table)| family == Family::V4 || *table != TABLE_DEFAULT);
+    let rule = |(priority, table): &(u32, u32)| IpRule {
+        family,
+        priority: *priority,
+        invert: false,
+        from: None,
+        to: None,
+        iif: None,
+        oif: None,
+        fwmark: None,
+        action: RuleAction::Lookup(*table),
+        carried: None,
+        origin: inside.origin.clone(),
+    };
+    wanted.map(rule).collect()
+}
+
+/// The machine and namespace of a node, a pod, the gateway, or a workload's first pod. A bare word is a node first, then a pod.
+fn find(network: &Network, what: &str, namespace: &str) -> Result<(Arc<MachinePlan>, usize), QuestionError> {
+    let cluster = network.cluster();
+    let plans = network.plans();
+    let endpoint = Endpoint::parse(what)?;
+    let refuse = |message: String| QuestionError {
+        fault: QuestionFault::Unusable,
+        text: what.into(),
+        offset: 0,
+        length: what.chars().count().max(1),
+        message,
+        candidates: Vec::new(),
+    };
+    let named = match &endpoint.target {
+        Target::Host(name) if &**name == compile::GATEWAY => plans.machine_named(name).map(|id| (id, 0)),
+        Target::Host(name) => {
+            let node = plans.machine_named(name).map(|id| (id, 0));
+            let pod = || compile::pod_netns(cluster, cluster.pod_named(namespace, name)?);
+            node.or_else(pod)
+        }
+        Target::Object { .. } | Target::Named { .. } | Target::Address(_) | Target::Internet(_) => None,
+    };
+    let place = match named {
+        Some(place) => place,
+        None => {
+            let resolved = endpoint.resolve(cluster, namespace)?;
+            let no_netns = || refuse(format!("'{what}' has no network namespace"));
+            let one = resolved.targets.first().ok_or_else(no_netns)?;
+            match &one.what {
+                What::Pod(pod) => compile::pod_netns(cluster, *pod).ok_or_else(no_netns)?,
+                What::Node(node) => (crate::plan::MachineId(*node), 0),
+                What::Address(addr) => cluster
+                    .pod_by_address(*addr)
+                    .and_then(|pod| compile::pod_netns(cluster, pod))
+                    .or_else(|| Some((crate::plan::MachineId(cluster.node_by_address(*addr)?), 0)))
+                    .ok_or_else(no_netns)?,
+                What::Service(_) | What::Internet(_) => return Err(no_netns()),
+                What::Host { near, .. } => {
+                    let mut error = refuse(format!("no node or pod '{what}' in namespace '{namespace}'"));
+                    error.candidates.clone_from(near);
+                    return Err(error);
+                }
+            }
+        }
+    };
+    let machine = plans.machine(place.0).ok_or_else(|| refuse(format!("'{what}' is no machine")))?;
+    Ok((machine, place.1 as usize))
+}
