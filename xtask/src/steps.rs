@@ -1,0 +1,165 @@
+//! The steps of `cargo xtask test`: one row each. A new check is a row and, at most, a function.
+
+use std::path::PathBuf;
+
+use crate::machine::{Machine, Need};
+
+/// One check.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// Its name, for the command line and `ci/capabilities.toml`.
+    pub(crate) name: &'static str,
+    /// What holds when it passes.
+    pub(crate) about: &'static str,
+    /// What it cannot do without.
+    pub(crate) needs: &'static [Need],
+    /// The check.
+    pub(crate) run: fn(&Machine) -> Result<(), Stop>,
+}
+
+/// Why a step did not pass.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// What it looks at is wrong.
+    Failed(String),
+    /// It could not look: something is not on this machine, or not in the repository yet.
+    Missing(String),
+}
+
+/// A bare error of a command is a failure of what it looks at.
+impl From<String> for Stop {
+    fn from(error: String) -> Self {
+        Self::Failed(error)
+    }
+}
+
+const NO_STD: &str = "wasm32v1-none";
+const BROWSER: &str = "wasm32-unknown-unknown";
+
+/// The arguments of cargo that run the corpus.
+pub(crate) const CORPUS: &[&str] =
+    &["run", "--quiet", "--package", "kubenet-tests", "--example", "corpus", "--"];
+
+/// Every step, the quick ones first.
+pub(crate) const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        about: "the code is formatted",
+        needs: &[Need::Component("rustfmt")],
+        run: |machine| cargo(machine, &["fmt", "--all", "--check"]),
+    },
+    Step {
+        name: "clippy",
+        about: "no lint speaks up; benches and examples compile",
+        needs: &[Need::Component("clippy")],
+        run: |machine| {
+            cargo(machine, &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+            let core =
+                ["clippy", "--package", "kubenet-core", "--no-default-features", "--", "--deny", "warnings"];
+            cargo(machine, &core)
+        },
+    },
+    Step {
+        name: "test",
+        about: "the tests pass",
+        needs: &[Need::Program("git", "git")],
+        run: |machine| cargo(machine, &["test", "--workspace", "--no-fail-fast"]),
+    },
+    Step {
+        name: "corpus",
+        about: "the library says what the facts say",
+        needs: &[],
+        run: |machine| cargo(machine, CORPUS),
+    },
+    Step { name: "examples", about: "the library's examples run to their end", needs: &[], run: examples },
+    Step {
+        name: "doc",
+        about: "the documentation builds without a warning",
+        needs: &[],
+        run: |machine| {
+            let mut doc = machine.cargo(["doc", "--workspace", "--no-deps"]);
+            Ok(machine.run(doc.env("RUSTDOCFLAGS", "--deny warnings"))?)
+        },
+    },
+    Step {
+        name: "no-std",
+        about: "the model needs no operating system: it can do no I/O and read no clock",
+        needs: &[Need::Target(NO_STD)],
+        run: |machine| {
+            let build = ["build", "--package", "kubenet-core", "--no-default-features", "--target", NO_STD];
+            Ok(machine.run(machine.wasm_cargo(NO_STD)?.args(build))?)
+        },
+    },
+    Step {
+        name: "wasm",
+        about: "built for the browser, the model imports nothing and answers as it does natively",
+        needs: &[Need::Target(BROWSER)],
+        run: wasm,
+    },
+    Step {
+        name: "package",
+        about: "the library can be packaged",
+        needs: &[],
+        run: |machine| {
+            cargo(machine, &["package", "--package", "kubenet-core", "--no-verify", "--allow-dirty"])
+        },
+    },
+    Step {
+        name: "windows",
+        about: "what is not Linux's compiles for Windows",
+        needs: &[Need::Target("x86_64-pc-windows-gnu")],
+        run: |machine| cargo(machine, &["check", "--target", "x86_64-pc-windows-gnu"]),
+    },
+    Step {
+        name: "macos",
+        about: "what is not Linux's compiles for macOS",
+        needs: &[Need::Target("aarch64-apple-darwin")],
+        run: |machine| cargo(machine, &["check", "--target", "aarch64-apple-darwin"]),
+    },
+    Step {
+        name: "deny",
+        about: "the dependencies are as deny.toml allows",
+        needs: &[Need::ByHand("cargo-deny", "cargo install --locked cargo-deny takes some minutes")],
+        run: |machine| cargo(machine, &["deny", "--offline", "check", "licenses", "bans", "sources"]),
+    },
+];
+
+fn cargo(machine: &Machine, arguments: &[&str]) -> Result<(), Stop> {
+    Ok(machine.run(&mut machine.cargo(arguments.iter().copied()))?)
+}
+
+fn examples(machine: &Machine) -> Result<(), Stop> {
+    let names =
+        example_names(machine).map_err(|error| Stop::Missing(format!("kubenet-core/examples: {error}")))?;
+    if names.is_empty() {
+        return Err(Stop::Missing("kubenet-core/examples is empty".into()));
+    }
+    names.iter().try_for_each(|name| {
+        cargo(machine, &["run", "--quiet", "--package", "kubenet-core", "--example", name])
+    })
+}
+
+fn example_names(machine: &Machine) -> std::io::Result<Vec<String>> {
+    let mut paths: Vec<PathBuf> = machine
+        .root
+        .join("kubenet-core/examples")
+        .read_dir()?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<_>>()?;
+    paths.sort();
+    let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    let name = |path: PathBuf| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    Ok(paths.into_iter().filter(is_rust).filter_map(name).collect())
+}
+
+fn wasm(machine: &Machine) -> Result<(), Stop> {
+    // A folder of its own, so that the place of the module is known whatever the configuration says.
+    let target = machine.root.join("target/wasm-probe");
+    let mut build = machine.wasm_cargo(BROWSER)?;
+    build.args(["build", "--package", "kubenet-wasm-probe", "--lib", "--target", BROWSER, "--target-dir"]);
+    machine.run(build.arg(&target))?;
+    let mut check =
+        machine.cargo(["run", "--quiet", "--package", "kubenet-wasm-probe", "--example", "check", "--"]);
+    let module = target.join(BROWSER).join("debug/kubenet_wasm_probe.wasm");
+    Ok(machine.run(check.arg(module))?)
+}
