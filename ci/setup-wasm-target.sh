@@ -153,7 +153,7 @@ if [ ! -e "$base/unpacked" ]; then
   find "$base/root/usr/lib" -name 'librustc_driver-*.so' -exec mv -t "$tc/lib" {} +
   find "$base/root/usr/lib" -name 'libLLVM.so.*' -type f -exec mv -t "$tc/lib" {} +
   mv "$base/root/usr/lib/rustlib/$host/lib" "$tc/lib/rustlib/$host/"
-  library=$(echo "$base"/root/usr/src/rustc-*/library)
+  library=$(echo "$base/root/usr/src"/rustc-*/library)
   [ -f "$library/sysroot/Cargo.toml" ] || die "Debian's source package has no library/sysroot"
   mv "$library" "$base/library"
 

@@ -101,8 +101,8 @@ impl Machine {
     }
 
     fn component(&self, component: &str) -> Result<(), String> {
-        let program = format!("cargo-{}", component.trim_start_matches("rust"));
-        if on_path(&program) && output(self.cargo([component_command(component), "--version"])).is_ok() {
+        let command = if component == "rustfmt" { "fmt" } else { component };
+        if output(self.cargo([command, "--version"])).is_ok() {
             return Ok(());
         }
         let mut rustup = Command::new("rustup");
@@ -128,13 +128,6 @@ impl Machine {
             output(rustup)?;
         }
         Ok("cargo".into())
-    }
-}
-
-fn component_command(component: &str) -> &str {
-    match component {
-        "rustfmt" => "fmt",
-        other => other,
     }
 }
 

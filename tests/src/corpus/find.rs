@@ -160,9 +160,10 @@ impl Finder<'_, '_> {
         (self.take)(Err(Stray { set: "not a case".into(), id, message }));
     }
 
+    /// The path below the root, written alike on every system.
     fn name(&self, path: &Path) -> String {
         let name = path.strip_prefix(self.root).ok().filter(|rest| !rest.as_os_str().is_empty());
-        name.unwrap_or(path).display().to_string()
+        name.unwrap_or(path).display().to_string().replace('\\', "/")
     }
 }
 
