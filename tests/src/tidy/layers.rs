@@ -17,9 +17,9 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("dataplane", &["addr", "lpm", "packet", "plan", "time"]),
     ("text", &["addr", "lpm", "origin", "plan"]),
     // What Kubernetes says.
-    ("k8s", &["addr", "origin"]),
-    ("ipam", &["addr"]),
     ("assume", &["addr", "origin", "plan"]),
+    ("k8s", &["addr", "assume", "origin"]),
+    ("ipam", &["addr"]),
     ("cluster", &["addr", "assume", "identity", "ipam", "k8s", "lpm", "origin"]),
     ("question", &["addr", "cluster", "origin"]),
     // From the one to the other.
@@ -66,6 +66,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
             "trace",
         ],
     ),
+    ("scenario", &["addr", "assume", "cluster", "k8s", "network", "origin", "trace"]),
 ];
 
 /// Rows of [`LAYERS`] that contradict its order: a module that stands twice, or may name one that is not below it.
@@ -87,6 +88,10 @@ pub fn layering(files: &[File]) -> Vec<String> {
     let mut offences = Vec::new();
     for file in files {
         let Some(inside) = file.path.strip_prefix("kubenet-core/src/") else { continue };
+        // Tests of a module may stand on what is above it.
+        if inside.contains("/tests/") || inside.ends_with("/tests.rs") {
+            continue;
+        }
         let module = module_path(inside);
         let Some((root, _)) = module.split_first() else { continue };
         let Some((_, below)) = LAYERS.iter().find(|(name, _)| name == root) else {
