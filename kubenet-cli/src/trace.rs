@@ -161,32 +161,30 @@ fn case_text(trace: &Trace, case: &Case, detail: Detail, out: &mut Out) -> anyho
 
 /// A line below its head, with what decided behind it, or below it where the terminal is too narrow.
 fn wrapped(head: &str, line: &Line, out: &mut Out) -> anyhow::Result<()> {
-    let body: String = line.parts.iter().map(|(style, text)| paint(ansi(*style), text)).collect();
-    let used = head.chars().count() + line.text().chars().count();
-    if line.origin.is_empty() {
-        return out.line(&format!("{head}{body}"));
+    let origin = line.origin_words();
+    if origin.is_empty() {
+        return out.line(&format!("{head}{}", body(line)));
     }
-    let origin = paint(style::DIM, &line.origin);
-    let fits = out.width.is_none_or(|width| used + 2 + line.origin.chars().count() <= width);
-    if fits {
-        return out.line(&format!("{head}{body}  {origin}"));
+    let used = head.chars().count() + line.text().chars().count() + 2 + origin.chars().count();
+    let painted = paint(style::DIM, &origin);
+    if out.width.is_none_or(|width| used <= width) {
+        return out.line(&format!("{head}{}  {painted}", body(line)));
     }
-    out.line(&format!("{head}{body}"))?;
-    out.line(&format!("      {origin}"))
+    out.line(&format!("{head}{}", body(line)))?;
+    out.line(&format!("      {painted}"))
+}
+
+fn body(line: &Line) -> String {
+    line.parts.iter().map(|(style, text)| paint(ansi(*style), text)).collect()
 }
 
 fn ending(line: &Line, out: &mut Out) -> anyhow::Result<()> {
     let word = line.parts.first().map_or(Ansi::new(), |(style, _)| ansi(*style));
-    let head = format!("{} ", paint(word, &format!("{:<10}", line.stage)));
-    if line.kind == LineKind::Outcome {
-        out.line("")?;
-    } else {
-        out.line("")?;
-    }
-    let body: String = line.parts.iter().map(|(style, text)| paint(ansi(*style), text)).collect();
-    out.line(&format!("{head}{body}"))?;
-    if !line.origin.is_empty() {
-        out.line(&format!("           {}", paint(style::DIM, &line.origin)))?;
+    out.line("")?;
+    out.line(&format!("{} {}", paint(word, &format!("{:<10}", line.stage)), body(line)))?;
+    let origin = line.origin_words();
+    if !origin.is_empty() {
+        out.line(&format!("           {}", paint(style::DIM, &origin)))?;
     }
     Ok(())
 }

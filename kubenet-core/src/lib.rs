@@ -20,6 +20,7 @@ pub mod origin;
 pub mod packet;
 pub mod plan;
 pub mod question;
+pub mod scenario;
 pub mod text;
 pub mod time;
 pub mod trace;

@@ -72,13 +72,34 @@ pub struct Line {
     /// What happens, in parts.
     pub parts: Vec<(Style, String)>,
     /// What decided, if it is worth telling.
-    pub origin: String,
+    pub origin: Option<Origin>,
 }
 
 impl Line {
     /// What happens, without styles.
     pub fn text(&self) -> String {
         self.parts.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    /// What decided, with its place in the input.
+    pub fn origin_words(&self) -> String {
+        self.origin.as_ref().map(origin_words).unwrap_or_default()
+    }
+
+    /// What decided, without its place in the input: the same wherever the object stands.
+    pub fn origin_without_place(&self) -> String {
+        match self.origin.as_ref().map(Origin::kind) {
+            Some(OriginKind::Object { object, field: Some(field), .. }) => format!("{object} {field}"),
+            Some(OriginKind::Object { object, field: None, .. }) => object.to_string(),
+            Some(
+                OriginKind::Assumption { .. }
+                | OriginKind::MadeUp { .. }
+                | OriginKind::Implied { .. }
+                | OriginKind::Dump { .. }
+                | OriginKind::Embedder,
+            )
+            | None => self.origin_words(),
+        }
     }
 }
 
@@ -231,7 +252,7 @@ fn hop_line(hop: &Hop, kind: LineKind, before: Option<&Summary>, first: bool) ->
         device: hop.device.as_deref().unwrap_or("").into(),
         stage: stage_word(hop.stage).into(),
         parts,
-        origin: hop.origin.as_ref().map(origin_words).unwrap_or_default(),
+        origin: hop.origin.clone().filter(is_worth_a_word),
     }
 }
 
@@ -263,7 +284,12 @@ fn changes(was: &IpSummary, is: &IpSummary) -> Vec<String> {
     out
 }
 
-/// Where something comes from, when it is an object, a dump or a setting: habits of the kernel are not worth a word.
+/// An object, a dump or a setting is; habits of the kernel are not.
+fn is_worth_a_word(origin: &Origin) -> bool {
+    !matches!(origin.kind(), OriginKind::Implied { .. })
+}
+
+/// Where something comes from. What is made up for an object comes from it.
 fn origin_words(origin: &Origin) -> String {
     match origin.kind() {
         OriginKind::Object { .. }
@@ -282,7 +308,7 @@ fn outcome_line(case: &Case) -> Line {
         Outcome::Unknown => Style::Open,
     };
     let mut parts = Vec::new();
-    let mut origin = String::new();
+    let mut origin = None;
     match (&case.outcome, &case.delivered_to, &case.reason) {
         (Outcome::Delivered, Some(got), _) => {
             let port = got.port.map_or_else(String::new, |port| format!(", port {port}"));
@@ -296,14 +322,13 @@ fn outcome_line(case: &Case) -> Line {
                     parts.push((Style::Open, "; nothing says whether a process listens".into()));
                 }
                 _ => {
-                    let from = last.and_then(|hop| hop.origin.as_ref());
-                    origin = from.map(origin_words).unwrap_or_default();
+                    origin = last.and_then(|hop| hop.origin.clone());
                 }
             }
         }
         (_, _, Some(reason)) => {
             parts.push((style, reason_words(reason)));
-            origin = reason.origin.as_ref().map(origin_words).unwrap_or_default();
+            origin = reason.origin.clone();
         }
         (_, _, None) => parts.push((style, "the trace ended before the packet did".into())),
     }
@@ -392,6 +417,6 @@ fn verdict_line(trace: &Trace, case: &Case) -> Line {
         device: String::new(),
         stage: case.verdict.to_string(),
         parts,
-        origin: String::new(),
+        origin: None,
     }
 }

@@ -1,0 +1,303 @@
+//! Runs a scenario: loads its manifests, asks its questions, and sets the answers beside what is expected.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::{Block, BlockKind, Scenario};
+use crate::addr::Family;
+use crate::k8s::ObjectChange;
+use crate::k8s::load::{LoadOptions, Source, load};
+use crate::network::{Limits, Network, Question, Table};
+use crate::origin::ObjectRef;
+use crate::trace::{Chance, Detail, LineKind, Trace, lines};
+
+/// What was expected, and what came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The line of the expectation, from 1.
+    pub line: u32,
+    /// Its bytes in the file.
+    pub range: Range<usize>,
+    /// What stands there.
+    pub expected: String,
+    /// What came.
+    pub got: String,
+}
+
+impl Check {
+    /// Whether both are the same, spaces at line ends aside.
+    pub fn is_good(&self) -> bool {
+        let plain = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        plain(&self.expected) == plain(&self.got)
+    }
+}
+
+impl Scenario {
+    /// Runs it. The first check that is not good is the first thing that went wrong; later ones may follow from it.
+    pub fn run(&self) -> Vec<Check> {
+        let mut network = self.network();
+        let mut answer = Answer::None;
+        let mut checks = Vec::new();
+        for block in &self.blocks {
+            match &block.kind {
+                BlockKind::Yaml { .. } | BlockKind::Ask => {}
+                BlockKind::Change => match change(self, block) {
+                    Ok(changes) => network = network.with(&changes),
+                    Err(message) => answer = Answer::Text(message),
+                },
+                BlockKind::Trace => answer = ask(&network, self.content(block)),
+                BlockKind::Render => answer = table(&network, self.content(block)),
+                BlockKind::Diagnostics => answer = Answer::Text(diagnostics(&network)),
+                BlockKind::Expect { full } => {
+                    let detail = if *full { Detail::Full } else { Detail::Changes };
+                    checks.push(Check {
+                        line: block.line,
+                        range: block.range.clone(),
+                        expected: self.content(block).into(),
+                        got: core::mem::replace(&mut answer, Answer::None).text(detail),
+                    });
+                }
+            }
+        }
+        checks
+    }
+
+    /// The network of all its manifests, before any change.
+    pub fn network(&self) -> Network {
+        let padded: Vec<(Arc<str>, String)> = self
+            .blocks
+            .iter()
+            .filter_map(|block| match &block.kind {
+                BlockKind::Yaml { file } => {
+                    let name = file.as_deref().map_or_else(|| self.file.clone(), Arc::from);
+                    Some((name, self.at_its_lines(block)))
+                }
+                BlockKind::Change
+                | BlockKind::Trace
+                | BlockKind::Render
+                | BlockKind::Diagnostics
+                | BlockKind::Expect { .. }
+                | BlockKind::Ask => None,
+            })
+            .collect();
+        let sources: Vec<Source<'_>> =
+            padded.iter().map(|(name, text)| Source { name, bytes: text.as_bytes() }).collect();
+        Network::load(&sources, &LoadOptions::default(), self.assume.clone(), None)
+    }
+
+    /// A block's text with as many empty lines before it as bring it to the lines of the file.
+    fn at_its_lines(&self, block: &Block) -> String {
+        let mut text: String = core::iter::repeat_n('\n', block.line.saturating_sub(1) as usize).collect();
+        text += self.content(block);
+        text
+    }
+}
+
+enum Answer {
+    None,
+    Text(String),
+    Traces(Vec<Trace>),
+}
+
+impl Answer {
+    fn text(self, detail: Detail) -> String {
+        match self {
+            Self::None => "no answer\n".into(),
+            Self::Text(text) => text,
+            Self::Traces(traces) => traces.iter().map(|trace| describe(trace, detail)).collect(),
+        }
+    }
+}
+
+/// Lines `delete KIND [NS/]NAME`, and objects in YAML that come or are replaced.
+fn change(scenario: &Scenario, block: &Block) -> Result<Vec<ObjectChange>, String> {
+    let mut changes = Vec::new();
+    let mut yaml = String::new();
+    for line in scenario.at_its_lines(block).split_inclusive('\n') {
+        let Some(words) = line.strip_prefix("delete ") else {
+            yaml += line;
+            continue;
+        };
+        yaml.push('\n');
+        let parts: Vec<&str> = words.split_whitespace().collect();
+        let [kind, name] = parts[..] else {
+            return Err(format!("expected 'delete KIND [NS/]NAME', found '{}'\n", line.trim_end()));
+        };
+        let object = match name.split_once('/') {
+            Some((namespace, name)) => ObjectRef::namespaced(kind.to_string(), namespace, name),
+            None => ObjectRef::cluster(kind.to_string(), name),
+        };
+        changes.push(ObjectChange::Delete(object));
+    }
+    let loaded = load(&[Source { name: &scenario.file, bytes: yaml.as_bytes() }], &LoadOptions::default());
+    if let Some(wrong) = loaded.diagnostics.first() {
+        return Err(format!("{wrong}\n"));
+    }
+    changes.extend(loaded.objects.iter().map(ObjectChange::Put));
+    Ok(changes)
+}
+
+fn diagnostics(network: &Network) -> String {
+    let mut out = String::new();
+    for diagnostic in network.diagnostics() {
+        out += &format!("{}[{}]: {}\n", diagnostic.severity, diagnostic.code, diagnostic.message);
+        if let Some(help) = &diagnostic.help {
+            out += &format!("  help: {help}\n");
+        }
+    }
+    if out.is_empty() { "nothing\n".into() } else { out }
+}
+
+/// The words of a question: two ends, and options as on the command line.
+#[derive(Clone, Debug)]
+pub struct Words {
+    /// The question.
+    pub question: Question,
+}
+
+/// Reads a question as the command line does: `SRC DST [--proto P] [--family 4|6] [--sport N] [--payload N] [--seed N | --explore]
+/// [--pin POINT=VALUE] [-n NS]`. A value with spaces stands in single quotes.
+///
+/// # Errors
+///
+/// What is wrong, in words.
+pub fn words(text: &str) -> Result<Words, String> {
+    let all = split(text)?;
+    let mut ends: Vec<String> = Vec::new();
+    let mut question = Question::new("", "");
+    let mut pins = BTreeMap::new();
+    let mut seed = 0;
+    let mut explore = false;
+    let mut rest = all.into_iter();
+    while let Some(word) = rest.next() {
+        let mut value = || rest.next().ok_or_else(|| format!("{word} needs a value"));
+        fn read<T: core::str::FromStr>(option: &str, value: &str) -> Result<T, String> {
+            value.parse().map_err(|_| format!("{option} {value}: not a value of this option"))
+        }
+        match &*word {
+            "--proto" => question.protocol = Some(read(&word, &value()?)?),
+            "--sport" => question.sport = Some(read(&word, &value()?)?),
+            "--payload" => question.payload = read(&word, &value()?)?,
+            "--seed" => seed = read(&word, &value()?)?,
+            "--explore" => explore = true,
+            "-n" => question.namespace = value()?.into(),
+            "--family" => {
+                question.family = Some(match &*value()? {
+                    "4" => Family::V4,
+                    "6" => Family::V6,
+                    other => return Err(format!("--family {other}: use 4 or 6")),
+                });
+            }
+            "--pin" => {
+                let value = value()?;
+                let (point, index) =
+                    value.rsplit_once('=').ok_or_else(|| format!("--pin {value}: expected POINT=VALUE"))?;
+                pins.insert(point.to_string(), read(&word, index)?);
+            }
+            option if option.starts_with('-') => return Err(format!("{option} is not an option of trace")),
+            _ => ends.push(word),
+        }
+    }
+    let [from, to] = &ends[..] else {
+        return Err(format!("expected SRC and DST, found {} words", ends.len()));
+    };
+    (question.from, question.to) = (from.clone(), to.clone());
+    question.chance = if explore {
+        Chance::Explored { branches: Limits::default().branches }
+    } else {
+        Chance::Seeded { seed, pins }
+    };
+    Ok(Words { question })
+}
+
+/// Words between spaces; single quotes keep spaces together.
+fn split(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_with(String::new);
+            }
+            c if c.is_whitespace() && !quoted => words.extend(word.take()),
+            c => word.get_or_insert_with(String::new).push(c),
+        }
+    }
+    if quoted {
+        return Err("a quote has no end".into());
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+fn ask(network: &Network, text: &str) -> Answer {
+    let question = match words(text) {
+        Ok(words) => words.question,
+        Err(message) => return Answer::Text(format!("error: {message}\n")),
+    };
+    match network.traces(&question) {
+        Ok(traces) => Answer::Traces(traces),
+        Err(error) => Answer::Text(format!("error: {error}\n")),
+    }
+}
+
+/// `WHAT TABLE`, the table as `--as` names it.
+fn table(network: &Network, text: &str) -> Answer {
+    let parts: Vec<&str> = text.split_whitespace().collect();
+    let [what, name] = parts[..] else {
+        return Answer::Text("error: expected WHAT TABLE, such as 'node-1 ip-route'\n".into());
+    };
+    let table = match name {
+        "ip-route" => Table::IpRoute,
+        "ip-rule" => Table::IpRule,
+        "ip-addr" => Table::IpAddr,
+        "ip-link" => Table::IpLink,
+        "ip-neigh" => Table::IpNeigh,
+        "bridge-fdb" => Table::BridgeFdb,
+        "ss" => Table::Ss,
+        other => return Answer::Text(format!("error: '{other}' is not a table\n")),
+    };
+    match network.render(what, crate::k8s::DEFAULT_NAMESPACE, table, false) {
+        Ok(text) => Answer::Text(text),
+        Err(error) => Answer::Text(format!("error: {error}\n")),
+    }
+}
+
+/// A trace in columns: place, stage, what happens, and what decided. Hops of the reply are marked with `<`; with several cases
+/// each begins with its probability.
+pub fn describe(trace: &Trace, detail: Detail) -> String {
+    let mut out = String::new();
+    for case in &trace.outcomes {
+        if trace.outcomes.len() > 1 {
+            out += &format!("probability {}\n", case.probability);
+        }
+        let lines = lines(trace, case, detail);
+        let rows: Vec<[String; 3]> = lines
+            .iter()
+            .map(|line| {
+                let origin = line.origin_without_place();
+                let text = if origin.is_empty() { line.text() } else { format!("{}  {origin}", line.text()) };
+                match line.kind {
+                    LineKind::Hop(_) => [line.place.clone(), line.stage.clone(), text],
+                    LineKind::ReplyHop(_) => [format!("< {}", line.place), line.stage.clone(), text],
+                    LineKind::Outcome | LineKind::Verdict => [line.stage.clone(), String::new(), text],
+                }
+            })
+            .collect();
+        let width = |column: usize| {
+            rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count()).max().unwrap_or(0)
+        };
+        let (first, second) = (width(0), width(1));
+        for [place, stage, text] in &rows {
+            out += format!("{place:<first$}  {stage:<second$}  {text}").trim_end();
+            out.push('\n');
+        }
+    }
+    out
+}
