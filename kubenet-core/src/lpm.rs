@@ -3,7 +3,7 @@
 //! In: prefixes of both families with a small value each (an index, say). Out: the value of the longest prefix that
 //! contains an address. The table is built once and then only read.
 //!
-//! Up to [`SMALL`] prefixes of a family stand in one list, longest first: a pod's namespace has three routes and pays
+//! Up to `SMALL` prefixes of a family stand in one list, longest first: a pod's namespace has three routes and pays
 //! for three. More become a trie after S. Nilsson and G. Karlsson ("IP-address lookup using LC-tries", 1999): a
 //! node skips the bits that all prefixes below it share and then branches on as many bits at once as are
 //! well filled; shorter prefixes are pushed down into the slots that they cover, so that a look-up never goes back.
