@@ -59,7 +59,13 @@ fn run(path: &Path) -> Result<(), Failed> {
         .iter()
         .filter(|check| !check.is_good())
         .map(|check| {
-            format!("{}:{}\n--- expected\n{}+++ got\n{}", path.display(), check.line, check.expected, check.got)
+            format!(
+                "{}:{}\n--- expected\n{}+++ got\n{}",
+                path.display(),
+                check.line,
+                check.expected,
+                check.got
+            )
         })
         .collect();
     if wrong.is_empty() { Ok(()) } else { Err(wrong.into()) }

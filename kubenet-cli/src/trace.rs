@@ -143,6 +143,15 @@ fn case_text(trace: &Trace, case: &Case, detail: Detail, out: &mut Out) -> anyho
                 }
                 number
             }
+            LineKind::Aside => {
+                if place != "*" {
+                    out.line("")?;
+                    out.line(&paint(style::DIM, "also lost on the way"))?;
+                    place = "*".into();
+                }
+                wrapped(&format!("      {} {} ", clean(&line.place), clean(&line.device)), &line, out)?;
+                continue;
+            }
             LineKind::Outcome | LineKind::Verdict => {
                 ending(&line, out)?;
                 place.clear();

@@ -258,11 +258,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             return false;
         }
         let holder = self.st.local.get(&target).copied();
+        let own = || plan.addresses.iter().any(|a| a.net.addr() == target);
         let local = match (target, self.plan.sysctls.arp_ignore) {
-            (IpAddr::V6(_), _) => holder == Some(link),
+            // Several links may hold the same address; each answers for itself (`ipv6_get_ifaddr` with the device).
+            (IpAddr::V6(_), _) => holder == Some(link) || own(),
             (IpAddr::V4(_), 0) => holder.is_some(),
             (IpAddr::V4(_), 8..) => false,
-            (IpAddr::V4(_), _) => plan.addresses.iter().any(|a| a.net.addr() == target),
+            (IpAddr::V4(_), _) => own(),
         };
         if local || !plan.proxy_arp {
             return local;

@@ -202,8 +202,9 @@ fn ask(
         said: said.clone(),
     };
     let target = destination(cluster, &mut plans, question, &source, &to.end).map_err(AskError::To)?;
-    let (dst, target) = match target {
-        Target::Place(addr, place) => (addr, place),
+    let (dst, target, service) = match target {
+        Target::Place(addr, place) => (addr, place, None),
+        Target::Service(addr, who) => (addr, None, Some(who)),
         Target::NotKnown { who, why, settle } => {
             let to = end(&question.to, who, None, ports.then_some(dport));
             return Ok(trace::not_known(asked(to, None), why, settle));
@@ -211,7 +212,8 @@ fn ask(
     };
     let src = match from.end.what {
         What::Address(addr) => Some(addr),
-        What::Pod(_) | What::Node(_) | What::Service(_) | What::Internet(_) | What::Host { .. } => None,
+        What::Internet(_) => source.addresses.first().copied(),
+        What::Pod(_) | What::Node(_) | What::Service(_) | What::Host { .. } => None,
     };
     let request = Request {
         machine: source.at.0,
@@ -242,7 +244,8 @@ fn ask(
     };
     let seen = cases.first().and_then(|case| case.hops.first()).and_then(|hop| hop.packet.as_ref());
     let src = src.or_else(|| seen.and_then(|packet| packet.ip.as_ref()).map(|ip| ip.src));
-    let to = end(&question.to, target.and_then(|place| place.who), Some(dst), ports.then_some(dport));
+    let who = target.and_then(|place| place.who).or(service);
+    let to = end(&question.to, who, Some(dst), ports.then_some(dport));
     Ok(trace::finish(cluster, &request, asked(to, src), cases, unexplored))
 }
 
@@ -279,6 +282,8 @@ fn source(
 enum Target {
     /// To this address, where this is who should get it, if anybody known should.
     Place(IpAddr, Option<Place>),
+    /// To a Service's virtual address: whoever gets it is right.
+    Service(IpAddr, Who),
     /// The address itself is not known.
     NotKnown { who: Option<Who>, why: String, settle: String },
 }
@@ -338,7 +343,7 @@ fn destination(
                 |addr: &&IpAddr| source.addresses.iter().any(|own| Family::of(*own) == Family::of(**addr));
             let mut usable = service.cluster_ips.iter().filter(wanted);
             match usable.clone().find(both).or_else(|| usable.next()) {
-                Some(addr) => Ok(Target::Place(*addr, None)),
+                Some(addr) => Ok(Target::Service(*addr, who)),
                 None => Ok(Target::NotKnown {
                     who: Some(who),
                     why: "it has no virtual address: its clients look its pods up by DNS, which is not modelled".into(),

@@ -269,7 +269,7 @@ fn table(network: &Network, text: &str) -> Answer {
     }
 }
 
-/// A trace in columns: place, stage, what happens, and what decided. Hops of the reply are marked with `<`; with several cases
+/// A trace in columns: place, link, stage, what happens, and what decided. Hops of the reply are marked with `<`; with several cases
 /// each begins with its probability.
 pub fn describe(trace: &Trace, detail: Detail) -> String {
     let mut out = String::new();
@@ -278,24 +278,26 @@ pub fn describe(trace: &Trace, detail: Detail) -> String {
             out += &format!("probability {}\n", case.probability);
         }
         let lines = lines(trace, case, detail);
-        let rows: Vec<[String; 3]> = lines
+        let rows: Vec<[String; 4]> = lines
             .iter()
             .map(|line| {
                 let origin = line.origin_without_place();
                 let text = if origin.is_empty() { line.text() } else { format!("{}  {origin}", line.text()) };
-                match line.kind {
-                    LineKind::Hop(_) => [line.place.clone(), line.stage.clone(), text],
-                    LineKind::ReplyHop(_) => [format!("< {}", line.place), line.stage.clone(), text],
-                    LineKind::Outcome | LineKind::Verdict => [line.stage.clone(), String::new(), text],
-                }
+                let (place, stage) = match line.kind {
+                    LineKind::Hop(_) => (line.place.clone(), line.stage.clone()),
+                    LineKind::ReplyHop(_) => (format!("< {}", line.place), line.stage.clone()),
+                    LineKind::Aside => (format!("* {}", line.place), line.stage.clone()),
+                    LineKind::Outcome | LineKind::Verdict => (line.stage.clone(), String::new()),
+                };
+                [place, line.device.clone(), stage, text]
             })
             .collect();
         let width = |column: usize| {
             rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count()).max().unwrap_or(0)
         };
-        let (first, second) = (width(0), width(1));
-        for [place, stage, text] in &rows {
-            out += format!("{place:<first$}  {stage:<second$}  {text}").trim_end();
+        let (first, second, third) = (width(0), width(1), width(2));
+        for [place, device, stage, text] in &rows {
+            out += format!("{place:<first$}  {device:<second$}  {stage:<third$}  {text}").trim_end();
             out.push('\n');
         }
     }

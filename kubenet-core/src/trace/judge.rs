@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::path::{Events, Path};
 use super::run::Request;
 use super::{Case, Delivery, Experience, FlowRecord, Hop, Outcome, Reason, Reply, Source, Verdict, Who};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Pod};
 use crate::compile;
 use crate::dataplane::{
     DropReason, Event, EventId, EventKind, Failure, FlowId, Log, Notice, NoticeKind, Place, Probability,
@@ -221,7 +221,10 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
     fn delivered_to(&mut self, request: &[EventId]) -> Option<Delivery> {
         let (machine, netns, id) = self.end_place(request)?;
         let ip = ip_of(self.log, id)?;
-        Some(Delivery { who: self.who(machine, netns)?, ip: ip.dst, port: ip.ports.map(|ports| ports.1) })
+        let port = ip.ports.map(|ports| ports.1);
+        let on_host = port.filter(|_| netns == 0).and_then(|port| host_pod(self.cluster, machine, port));
+        let who = on_host.or_else(|| self.who(machine, netns))?;
+        Some(Delivery { who, ip: ip.dst, port })
     }
 
     fn source_seen(&self, request: &[EventId]) -> Option<Source> {
@@ -316,14 +319,31 @@ pub(super) fn who_is(cluster: &Cluster, machine: MachineId, netns: u32) -> Optio
     if let Some(pod) =
         compile::pod_of_netns(cluster, machine, netns).and_then(|at| cluster.pods.get(at as usize))
     {
-        return Some(Who {
-            kind: "Pod".into(),
-            namespace: Some(pod.namespace.clone()),
-            name: pod.name.clone(),
-            node: Some(node.name.clone()),
-        });
+        return Some(pod_who(pod, &node.name));
     }
     Some(Who { kind: "Node".into(), namespace: None, name: node.name.clone(), node: None })
+}
+
+/// The pod on the host's network that declares a port of a node.
+fn host_pod(cluster: &Cluster, machine: MachineId, port: u16) -> Option<Who> {
+    let node = cluster.nodes.get(machine.0 as usize)?;
+    let pods = cluster.pods_on_node.get(machine.0 as usize)?;
+    let mut pods = pods.iter().filter_map(|at| cluster.pods.get(*at as usize));
+    let declares = |pod: &Pod| {
+        pod.host_network
+            && !pod.terminal
+            && pod.containers.iter().flat_map(|c| &c.ports).any(|declared| declared.port == port)
+    };
+    pods.find(|pod| declares(pod)).map(|pod| pod_who(pod, &node.name))
+}
+
+fn pod_who(pod: &Pod, node: &Arc<str>) -> Who {
+    Who {
+        kind: "Pod".into(),
+        namespace: Some(pod.namespace.clone()),
+        name: pod.name.clone(),
+        node: Some(node.clone()),
+    }
 }
 
 fn ip_of(log: &Log, id: EventId) -> Option<packet::Ip> {

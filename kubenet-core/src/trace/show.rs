@@ -10,7 +10,7 @@ use core::net::IpAddr;
 
 use super::judge::stage_word;
 use super::{Case, Hop, Outcome, Reason, Trace, Verdict};
-use crate::dataplane::EventKind;
+use crate::dataplane::{DropReason, EventId, EventKind, FlowKind};
 use crate::origin::{Origin, OriginKind};
 use crate::packet::{IpSummary, Summary};
 use crate::plan::RouteKind;
@@ -33,6 +33,8 @@ pub enum LineKind {
     ReplyHop(u32),
     /// What became of the packet.
     Outcome,
+    /// Something else that got lost: data behind the handshake, a retransmission, an ICMP error.
+    Aside,
     /// What the client lives through.
     Verdict,
 }
@@ -111,12 +113,54 @@ pub fn lines(trace: &Trace, case: &Case, detail: Detail) -> Vec<Line> {
     if let Some(reply) = &case.reply {
         path_lines(&reply.hops, detail, LineKind::ReplyHop, &mut out);
     }
+    asides(case, &mut out);
     out.push(verdict_line(trace, case));
     out
 }
 
+/// How many lost packets beside the main path are told.
+const ASIDES: usize = 5;
+
+/// Packets of the same exchange that got lost, when they are neither the request nor its answer.
+fn asides(case: &Case, out: &mut Vec<Line>) {
+    let reply = case.reply.iter().flat_map(|reply| &reply.hops);
+    let told: Vec<EventId> = case.hops.iter().chain(reply).map(|hop| hop.id).collect();
+    let mut seen: Vec<(FlowKind, String)> = Vec::new();
+    for flow in &case.flows {
+        let word = match flow.kind {
+            FlowKind::Data => "data",
+            FlowKind::Reply => "reply",
+            FlowKind::IcmpError => "ICMP error",
+            FlowKind::Tunnel => "tunnel packet",
+            FlowKind::Request | FlowKind::Retransmission | FlowKind::Neighbour | FlowKind::Injected => {
+                continue;
+            }
+        };
+        for hop in &flow.events {
+            let EventKind::Dropped { reason, why } = &hop.event else { continue };
+            if *reason == DropReason::OtherHost || told.contains(&hop.id) || seen.len() >= ASIDES {
+                continue;
+            }
+            let text = format!("{word}: {why} [{}]", reason.name());
+            if !seen.contains(&(flow.kind, text.clone())) {
+                seen.push((flow.kind, text.clone()));
+                out.push(Line {
+                    kind: LineKind::Aside,
+                    place: place_of(hop),
+                    device: hop.device.as_deref().unwrap_or("").into(),
+                    stage: "lost".into(),
+                    parts: Vec::from([(Style::Bad, text)]),
+                    origin: hop.origin.clone().filter(is_worth_a_word),
+                });
+            }
+        }
+    }
+}
+
 fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut Vec<Line>) {
     let mut before: Option<&Summary> = None;
+    let mut rounds: Vec<(String, u32)> = Vec::new();
+    let mut cut = false;
     let last = hops.len().saturating_sub(1);
     for (place, hop) in hops.iter().enumerate() {
         let first = place == 0;
@@ -126,7 +170,27 @@ fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut
             Detail::Full => true,
             Detail::Changes => first || (!ends && matters(hop)),
         };
-        if shown {
+        let again = detail == Detail::Changes && hop.event == EventKind::TtlDecremented && {
+            let place = place_of(hop);
+            match rounds.iter_mut().find(|(other, _)| *other == place) {
+                Some((_, times)) => {
+                    *times += 1;
+                    *times > 2
+                }
+                None => {
+                    rounds.push((place, 1));
+                    false
+                }
+            }
+        };
+        if again && !cut {
+            cut = true;
+            let parts = Vec::from([(Style::Plain, "… and so on".into())]);
+            let kind = kind(place as u32 + 1);
+            let (place, device, stage) = (place_of(hop), String::new(), stage_word(hop.stage).into());
+            out.push(Line { kind, place, device, stage, parts, origin: None });
+        }
+        if shown && !again {
             out.push(hop_line(hop, kind(place as u32 + 1), before, first));
         }
         before = hop.packet.as_ref().or(before);
@@ -386,8 +450,8 @@ fn verdict_line(trace: &Trace, case: &Case) -> Line {
         Verdict::Timeout => format!("{from} gets no answer"),
         Verdict::Unreachable => format!("{from}: {}", case.client.last().map_or("unreachable", |c| &c.text)),
         Verdict::WrongPeer => format!("{from} reaches somebody else"),
-        Verdict::Loop => format!("{from} gets no answer: the packet goes in circles"),
-        Verdict::Unknown => "not known".into(),
+        Verdict::Loop => format!("{from}: the packet goes in circles"),
+        Verdict::Unknown => "what the client lives through is not known".into(),
     };
     parts.push((style, words));
     if let (Verdict::Timeout | Verdict::Unreachable | Verdict::Loop, Some(last)) =
