@@ -2,6 +2,7 @@
 //!
 //! In: objects, one by one, from a loader or from a program. Out: [`Objects`], by kind, each object once.
 
+pub mod build;
 pub mod load;
 mod objects;
 pub mod types;

@@ -30,12 +30,14 @@ pub struct Limits {
     pub steps: u64,
     /// Runs of one exploration.
     pub branches: usize,
+    /// Bytes of frames that one run records.
+    pub bytes: usize,
 }
 
 impl Default for Limits {
-    /// 100,000 frames, 4,096 branches.
+    /// 100,000 frames, 4,096 branches, 64 MiB.
     fn default() -> Self {
-        Self { steps: 100_000, branches: 4096 }
+        Self { steps: 100_000, branches: 4096, bytes: 64 << 20 }
     }
 }
 

@@ -225,6 +225,7 @@ fn ask(
         dport: if ports { dport } else { 0 },
         payload: question.payload,
         intended: target.as_ref().map(|place| place.at),
+        most_bytes: question.limits.bytes,
     };
     let limits = dataplane::Limits { steps: question.limits.steps, ..dataplane::Limits::default() };
     let chance = match &question.chance {

@@ -91,6 +91,46 @@ pub trait PlanSource {
     fn stations(&self, segment: SegmentId, audience: Audience) -> Vec<Station>;
 }
 
+/// A plan in which one machine is another: an embedder's own, or one that was observed.
+///
+/// Its links plug into the same segments, and its addresses are those that the others expect: the index of stations is that of
+/// the plan below.
+#[derive(Clone, Debug)]
+pub struct Replaced<P> {
+    below: P,
+    id: MachineId,
+    machine: Arc<MachinePlan>,
+}
+
+impl<P: PlanSource> Replaced<P> {
+    /// Puts a machine in the place of the one with this number.
+    pub const fn new(below: P, id: MachineId, machine: Arc<MachinePlan>) -> Self {
+        Self { below, id, machine }
+    }
+}
+
+impl<P: PlanSource> PlanSource for Replaced<P> {
+    fn machine_count(&self) -> u32 {
+        self.below.machine_count()
+    }
+
+    fn machine(&self, id: MachineId) -> Option<Arc<MachinePlan>> {
+        if id == self.id { Some(self.machine.clone()) } else { self.below.machine(id) }
+    }
+
+    fn machine_named(&self, name: &str) -> Option<MachineId> {
+        self.below.machine_named(name)
+    }
+
+    fn segment(&self, id: SegmentId) -> Option<Segment> {
+        self.below.segment(id)
+    }
+
+    fn stations(&self, segment: SegmentId, audience: Audience) -> Vec<Station> {
+        self.below.stations(segment, audience)
+    }
+}
+
 /// What a machine is for. Only for display and grouping: the dataplane treats all alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

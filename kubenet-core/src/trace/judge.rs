@@ -127,6 +127,12 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
             | EventKind::Fragmented { .. }
             | EventKind::Reassembled
             | EventKind::Filtered { .. } => {
+                if stopped == Stopped::Cancelled {
+                    let text = "the run recorded as many bytes as its limit allows".into();
+                    let settle = Some("ask with a larger limit".into());
+                    let reason = self.reason(&place, text, None);
+                    return (Outcome::Unknown, Some(Reason { what_would_settle_it: settle, ..reason }));
+                }
                 if stopped != Stopped::Steps {
                     return (Outcome::Dropped, None);
                 }

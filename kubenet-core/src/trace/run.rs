@@ -35,6 +35,8 @@ pub struct Request {
     pub payload: u16,
     /// Where it should arrive, if that is known: anywhere else is the wrong peer.
     pub intended: Option<(MachineId, u32)>,
+    /// The most bytes of frames that a run records; beyond, the answer is not known.
+    pub most_bytes: usize,
 }
 
 /// How chance falls.
@@ -144,6 +146,9 @@ impl<C: Choices> Choices for Noted<C> {
 struct Watched<'c> {
     log: Log,
     lost: &'c Cell<bool>,
+    /// Bytes that may still be recorded.
+    room: usize,
+    full: &'c Cell<bool>,
 }
 
 impl Recorder for Watched<'_> {
@@ -155,6 +160,10 @@ impl Recorder for Watched<'_> {
 
     fn event(&mut self, event: impl FnOnce() -> Event, frame: &[u8]) -> EventId {
         let id = self.log.event(event, frame);
+        match self.room.checked_sub(frame.len()) {
+            Some(room) => self.room = room,
+            None => self.full.set(true),
+        }
         if let Some(event) = self.log.events().last()
             && matches!(event.kind, EventKind::Unknown(_))
             && let Some(flow) = self.log.flows().get(event.flow.0 as usize)
@@ -174,8 +183,8 @@ fn once<P: PlanSource + ?Sized, C: Choices>(
     limits: Limits,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Case, RunError> {
-    let lost = Cell::new(false);
-    let mut log = Watched { log: Log::default(), lost: &lost };
+    let (lost, full) = (Cell::new(false), Cell::new(false));
+    let mut log = Watched { log: Log::default(), lost: &lost, room: request.most_bytes, full: &full };
     let mut world = World::new(plans);
     let client = Client {
         netns: request.netns,
@@ -199,11 +208,12 @@ fn once<P: PlanSource + ?Sized, C: Choices>(
             }
             lost.get() || notices.iter().any(|notice| is_final(notice, id, wants_data))
         };
-        let stopped = world.run(limits, choices, &mut log, &mut done, cancelled);
+        let stop = || full.get() || cancelled();
+        let stopped = world.run(limits, choices, &mut log, &mut done, &stop);
         done(&mut world);
         stopped
     };
-    if stopped == Stopped::Cancelled {
+    if stopped == Stopped::Cancelled && !full.get() {
         return Err(RunError::Cancelled);
     }
     let client = notices
