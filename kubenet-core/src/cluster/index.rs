@@ -14,7 +14,7 @@ use super::{InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings
 use crate::addr::Family;
 use crate::assume::Fault;
 use crate::k8s::Objects;
-use crate::origin::ObjectRef;
+use crate::origin::{ObjectRef, Origin};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
@@ -112,6 +112,8 @@ struct Index {
     other_nodes: Vec<(IpAddr, u32)>,
     /// The first two addresses of each node's pod ranges: the network's, which a VXLAN device takes, and the first host.
     range_heads: Map<IpAddr, u32>,
+    /// Every node's pod ranges, in order of the address.
+    ranges: Vec<NodeRange>,
     /// Why the nodes' pod ranges do not explain the pods' addresses.
     pod_network_gap: Option<String>,
     services: Map<IpAddr, u32>,
@@ -120,6 +122,19 @@ struct Index {
 }
 
 type Label = (Arc<str>, Arc<str>);
+
+/// A pod range with the node that has it: what other nodes' routes are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeRange {
+    /// The range.
+    pub net: IpNet,
+    /// The node as an index into [`Cluster::nodes`].
+    pub node: u32,
+    /// The node's internal address of the same family.
+    pub router: Option<IpAddr>,
+    /// Where the range comes from.
+    pub origin: Origin,
+}
 
 impl Cluster {
     /// Builds the indexes. Nodes and pods keep their order, because others refer to it; the rest is sorted. Of several
@@ -169,6 +184,7 @@ impl Cluster {
                 index.selectors.entry(key).or_default().push(place);
             }
         }
+        index.ranges = node_ranges(&parts.nodes);
         index.pod_network_gap = pod_network_gap(&parts);
         Self {
             mode: parts.mode,
@@ -207,6 +223,11 @@ impl Cluster {
     /// The node whose pod range begins with this address (or the one before it): what its bridge and its VXLAN device have.
     pub fn node_by_range_head(&self, addr: IpAddr) -> Option<u32> {
         self.index.range_heads.get(&addr).copied()
+    }
+
+    /// Every node's pod ranges, in order of the address, so that routes to them come sorted.
+    pub fn node_ranges(&self) -> &[NodeRange] {
+        &self.index.ranges
     }
 
     /// Why the nodes' addresses and pod ranges cannot explain how pods reach each other, if they cannot: then no CNI that uses
@@ -263,6 +284,21 @@ impl Cluster {
         let at = found(self.namespaces.binary_search_by(|n| (*n.name).cmp(name)))?;
         self.namespaces.get(at as usize)
     }
+}
+
+fn node_ranges(nodes: &[Arc<Node>]) -> Vec<NodeRange> {
+    let mut ranges: Vec<NodeRange> = Vec::new();
+    for (place, node) in (0u32..).zip(nodes) {
+        let origin = node.origin.with_field("spec.podCIDRs");
+        ranges.extend(node.pod_cidrs.iter().map(|net| NodeRange {
+            net: *net,
+            node: place,
+            router: node.addresses.iter().find(|addr| Family::of(**addr) == Family::of_net(*net)).copied(),
+            origin: origin.clone(),
+        }));
+    }
+    ranges.sort_by_key(|range| range.net);
+    ranges
 }
 
 /// The first pod or node that does not fit. Pods outside of their node's range are a contradiction where the CNI is known, and

@@ -33,7 +33,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::change::Changed;
-pub use self::index::{Cluster, Parts};
+pub use self::index::{Cluster, NodeRange, Parts};
 pub use self::kind::Kind;
 pub use self::resolve::resolve;
 pub use self::settings::{

@@ -10,6 +10,7 @@
 //! their addresses.
 
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -106,12 +107,10 @@ pub(super) fn gateway(cluster: &Cluster) -> MachinePlan {
         }
     }
     if cluster.settings.underlay.value == Underlay::Routed && cluster.pod_network_gap().is_none() {
-        for node in cluster.nodes.iter() {
-            for net in &node.pod_cidrs {
-                let family = Family::of_net(*net);
-                if let Some(router) = node.addresses.iter().find(|addr| Family::of(**addr) == family) {
-                    host.routes.push(route(*net, Some(*router), CARD, &super::node::range_origin(node)));
-                }
+        let name: Arc<str> = CARD.into();
+        for range in cluster.node_ranges() {
+            if let Some(router) = range.router {
+                host.routes.push(route(range.net, Some(router), name.clone(), &range.origin));
             }
         }
     }

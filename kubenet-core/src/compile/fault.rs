@@ -1,6 +1,7 @@
 //! Faults: what the user broke, in the plan of the machine where it is broken.
 
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -105,8 +106,8 @@ fn replaced(
         let links = netns.links.iter().filter(|link| link.addresses.iter().any(|a| a.net.contains(&addr)));
         links.map(|link| link.name.clone()).next()
     };
-    let found = dev.map(Into::into).or_else(|| via.and_then(near));
-    let mut new = route(dst, via, found.as_deref().unwrap_or("lo"), origin);
+    let found: Option<Arc<str>> = dev.map(Into::into).or_else(|| via.and_then(near));
+    let mut new = route(dst, via, found.clone().unwrap_or_else(|| "lo".into()), origin);
     if found.is_none() {
         let hop = NextHop { via, dev: None, weight: 1, onlink: false, linkdown: false };
         new.next_hops = Vec::from([hop]).into();

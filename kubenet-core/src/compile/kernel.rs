@@ -1,6 +1,5 @@
 //! What the kernel itself adds to what is configured: connected routes, hardware addresses, the order of tables.
 
-use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::sync::Arc;
 use core::net::IpAddr;
@@ -13,7 +12,7 @@ use crate::cluster::{Cluster, Node};
 use crate::identity::identity;
 use crate::origin::Origin;
 use crate::plan::{
-    Address, Link, LinkKind, Netns, NextHop, Route, RouteKind, RouteProtocol, RouteScope, Sysctls, TABLE_MAIN,
+    Address, Link, LinkKind, Netns, Route, RouteKind, RouteProtocol, RouteScope, Sysctls, TABLE_MAIN,
 };
 
 /// Puts an address on a link, and adds the routes that the kernel derives from it (`fib_add_ifaddr`, `addrconf_prefix_route`):
@@ -46,21 +45,15 @@ pub(super) fn add_address(netns: &mut Netns, dev: &str, net: IpNet, origin: &Ori
 }
 
 /// A route as a plugin or daemon adds it: no source, the scope that the kernel gives.
-pub(super) fn route(dst: IpNet, via: Option<IpAddr>, dev: &str, origin: &Origin) -> Route {
-    Route::unicast(dst, via, dev.to_owned(), origin.clone())
+pub(super) fn route(dst: IpNet, via: Option<IpAddr>, dev: impl Into<Arc<str>>, origin: &Origin) -> Route {
+    Route::unicast(dst, via, dev, origin.clone())
 }
 
 /// A route by a router that no prefix of the link holds (`onlink`).
-pub(super) fn onlink_route(dst: IpNet, via: IpAddr, dev: &str, origin: &Origin) -> Route {
-    let mut next_hops = SmallVec::new();
-    next_hops.push(NextHop {
-        via: Some(via),
-        dev: Some(dev.into()),
-        weight: 1,
-        onlink: true,
-        linkdown: false,
-    });
-    Route { next_hops, ..Route::unicast(dst, Some(via), dev.to_owned(), origin.clone()) }
+pub(super) fn onlink_route(dst: IpNet, via: IpAddr, dev: impl Into<Arc<str>>, origin: &Origin) -> Route {
+    let mut route = Route::unicast(dst, Some(via), dev, origin.clone());
+    route.next_hops.iter_mut().for_each(|hop| hop.onlink = true);
+    route
 }
 
 /// A route that refuses.

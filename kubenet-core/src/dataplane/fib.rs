@@ -68,15 +68,29 @@ pub(super) enum Found<'f> {
 
 impl Fib {
     pub(super) fn new(plan: &Netns, family: Family) -> Self {
+        Self::of(plan, family, |_| true)
+    }
+
+    /// Only the routes that hold one destination: enough for a look-up of it. Costs a scan.
+    pub(super) fn for_destination(plan: &Netns, dst: IpAddr) -> Self {
+        Self::of(plan, Family::of(dst), |route| route.dst.contains(&dst))
+    }
+
+    fn of(plan: &Netns, family: Family, wanted: impl Fn(&Route) -> bool) -> Self {
+        let of_family = |route: &Route| Family::of_net(route.dst) == family && wanted(route);
+        let wanted: Vec<u32> = (0u32..)
+            .zip(&plan.routes)
+            .filter_map(|(place, route)| of_family(route).then_some(place))
+            .collect();
         let mut ids: Vec<u32> = Vec::new();
-        for route in &plan.routes {
-            if Family::of_net(route.dst) == family && !ids.contains(&route.table) {
+        for route in wanted.iter().filter_map(|place| plan.routes.get(*place as usize)) {
+            if !ids.contains(&route.table) {
                 ids.push(route.table);
             }
         }
         let links: super::netns::Map<&str, (u32, bool)> =
             plan.links.iter().enumerate().map(|(i, l)| (&*l.name, (i as u32, l.up))).collect();
-        let tables = ids.into_iter().map(|id| Table::new(plan, family, id, &links)).collect();
+        let tables = ids.into_iter().map(|id| Table::new(plan, family, id, &wanted, &links)).collect();
         Self { tables, plain: !plan.rules.iter().any(|r| r.family == family) }
     }
 
@@ -143,13 +157,15 @@ impl Fib {
 }
 
 impl Table {
-    fn new(plan: &Netns, family: Family, id: u32, links: &super::netns::Map<&str, (u32, bool)>) -> Self {
-        let mut order: Vec<u32> = (0..plan.routes.len() as u32)
-            .filter(|i| {
-                let route = &plan.routes[*i as usize];
-                route.table == id && Family::of_net(route.dst) == family
-            })
-            .collect();
+    fn new(
+        plan: &Netns,
+        family: Family,
+        id: u32,
+        wanted: &[u32],
+        links: &super::netns::Map<&str, (u32, bool)>,
+    ) -> Self {
+        let mut order: Vec<u32> =
+            wanted.iter().copied().filter(|i| plan.routes[*i as usize].table == id).collect();
         // The lower metric wins; among equals the first, which the kernel kept.
         order.sort_by_key(|i| {
             let route = &plan.routes[*i as usize];

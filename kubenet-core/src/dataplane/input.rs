@@ -172,7 +172,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         if rp_filter == 0 {
             return None;
         }
-        let fib = self.st.fib(self.plan, Family::V4);
+        let fib = self.st.fib(self.plan, ip.src);
         let query = Query { dst: ip.src, src: Some(ip.dst), iif: None, oif: None, mark: 0 };
         let reached = match fib.lookup(self.plan, &query) {
             Found::Route { hops, .. } => rp_filter != 1 || hops.iter().any(|h| h.link == Some(link)),
@@ -225,7 +225,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
 
     /// The routing decision, noted as an event.
     pub(super) fn lookup(&mut self, skb: &mut Skb, iif: Option<u32>, ip: &Ip) -> Routed {
-        let fib = self.st.fib(self.plan, ip.family());
+        let fib = self.st.fib(self.plan, ip.dst);
         let plan = self.plan;
         let iif_name = iif.and_then(|l| plan.links.get(l as usize)).map(|l| &*l.name);
         let query = Query { dst: ip.dst, src: Some(ip.src), iif: iif_name, oif: None, mark: skb.mark };

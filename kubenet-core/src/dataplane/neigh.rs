@@ -22,7 +22,7 @@ use super::input::group_mac;
 use super::machine::{Stack, Timer};
 use super::netns::{Device, NeighbourEntry};
 use super::reason::DropReason;
-use crate::addr::{Family, MacAddr};
+use crate::addr::MacAddr;
 use crate::packet::{self, Arp, IcmpError};
 use crate::plan::{NeighbourState, RouteKind};
 use crate::time::Duration;
@@ -269,7 +269,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         if local || !plan.proxy_arp {
             return local;
         }
-        let fib = self.st.fib(self.plan, Family::of(target));
+        let fib = self.st.fib(self.plan, target);
         let query = Query { dst: target, src: None, iif: None, oif: None, mark: 0 };
         match fib.lookup(self.plan, &query) {
             Found::Route { route, hops, .. } => {

@@ -81,6 +81,11 @@ pub(super) struct Pieces {
 /// Source, destination, protocol and identification: what fragments of one packet share (RFC 791 §3.2).
 pub(super) type FragmentKey = (IpAddr, IpAddr, u8, u32);
 
+/// Look-ups that scan the routes before the tables are built: building costs about as much as that many scans.
+const SCANS: u8 = 16;
+/// With so few routes the tables are built at once.
+const FEW_ROUTES: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct NetnsState {
     pub(super) index: u32,
@@ -91,6 +96,8 @@ pub(super) struct NetnsState {
     pub(super) broadcast: Map<Ipv4Addr, u32>,
     fib_v4: Option<Arc<Fib>>,
     fib_v6: Option<Arc<Fib>>,
+    /// How often each was asked for before it was built.
+    fib_asked: (u8, u8),
     pub(super) neighbours: Map<(u32, IpAddr), NeighbourEntry>,
     pub(super) fdb: Map<(u32, MacAddr), FdbState>,
     /// Where a VXLAN device sends a MAC to; the all-zero MAC is for everything else.
@@ -113,6 +120,7 @@ impl NetnsState {
             broadcast: Map::default(),
             fib_v4: None,
             fib_v6: None,
+            fib_asked: (0, 0),
             neighbours: Map::default(),
             fdb: Map::default(),
             vxlan_fdb: Map::default(),
@@ -249,13 +257,22 @@ impl NetnsState {
         self.local.get(&addr).copied()
     }
 
-    /// The routing table of a family, built now if need be.
-    pub(super) fn fib(&mut self, plan: &Netns, family: Family) -> Arc<Fib> {
-        let slot = match family {
-            Family::V4 => &mut self.fib_v4,
-            Family::V6 => &mut self.fib_v6,
+    /// The routing tables, as far as a look-up of `dst` asks them. The first look-ups scan the routes; who asks more often gets
+    /// tables that are built once.
+    pub(super) fn fib(&mut self, plan: &Netns, dst: IpAddr) -> Arc<Fib> {
+        let family = Family::of(dst);
+        let (slot, asked) = match family {
+            Family::V4 => (&mut self.fib_v4, &mut self.fib_asked.0),
+            Family::V6 => (&mut self.fib_v6, &mut self.fib_asked.1),
         };
-        slot.get_or_insert_with(|| Arc::new(Fib::new(plan, family))).clone()
+        if let Some(fib) = slot {
+            return fib.clone();
+        }
+        *asked += 1;
+        if *asked <= SCANS && plan.routes.len() > FEW_ROUTES {
+            return Arc::new(Fib::for_destination(plan, dst));
+        }
+        slot.insert(Arc::new(Fib::new(plan, family))).clone()
     }
 
     /// A fresh IPv4 identification.

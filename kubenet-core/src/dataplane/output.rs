@@ -50,7 +50,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         if self.st.local_link(dst).is_some() {
             return Ok(dst);
         }
-        let fib = self.st.fib(self.plan, Family::of(dst));
+        let fib = self.st.fib(self.plan, dst);
         let plan = self.plan;
         let query = Query { dst, src: None, iif: None, oif: None, mark: 0 };
         match fib.lookup(plan, &query) {

@@ -59,8 +59,8 @@ pub(super) fn add(cluster: &Cluster, node: &Node, place: u32, plan: &mut Machine
     }
     let Some(host) = plan.netns.first_mut() else { return };
     match cluster.settings.underlay.value {
-        Underlay::HostGw => host_gw::add(cluster, node, host),
-        Underlay::Vxlan => vxlan::add(cluster, node, host),
+        Underlay::HostGw => host_gw::add(cluster, place, host),
+        Underlay::Vxlan => vxlan::add(cluster, node, place, host),
         Underlay::Routed => {}
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn add(cluster: &Cluster, node: &Node, place: u32, mtu: u32, plan: &m
                 route(any(family), Some(gateway), INTERFACE, &plugin),
             ]);
             add_address(host, &outer_name, IpNet::from(gateway), &range_origin(node));
-            let to_pod = route(IpNet::from(own.addr()), None, &outer_name, &one.origin);
+            let to_pod = route(IpNet::from(own.addr()), None, outer_name.clone(), &one.origin);
             host.routes.push(match family {
                 Family::V4 => Route { scope: RouteScope::Host, ..to_pod },
                 Family::V6 => to_pod,

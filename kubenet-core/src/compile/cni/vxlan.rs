@@ -4,9 +4,10 @@
 //! Source: flannel `pkg/backend/vxlan/{vxlan,device,vxlan_network}.go`: VNI 1, UDP port 8472 (the kernel's default),
 //! `nolearning`, the device's address is the network address of the node's pod range.
 
-use core::net::IpAddr;
+use alloc::sync::Arc;
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use super::super::kernel::{add_address, onlink_route, own_link, setting_origin};
 use super::super::node::{CARD, range_origin};
@@ -44,54 +45,47 @@ fn device_mac(node: &Node, family: Family) -> MacAddr {
     MacAddr::local_from_hash(identity(&["Node", &node.name, device(family)]))
 }
 
-/// A pod range and the node's address of the same family.
-fn ends(node: &Node) -> impl Iterator<Item = (IpNet, IpAddr)> {
-    node.pod_cidrs.iter().filter_map(|net| {
-        let family = Family::of_net(*net);
-        let addr = node.addresses.iter().find(|addr| Family::of(**addr) == family)?;
-        Some((*net, *addr))
-    })
-}
-
-pub(super) fn add(cluster: &Cluster, node: &Node, host: &mut Netns) {
+pub(super) fn add(cluster: &Cluster, node: &Node, place: u32, host: &mut Netns) {
     let underlay = setting_origin(&cluster.settings.underlay, "underlay");
-    for (net, local) in ends(node) {
-        let family = Family::of_net(net);
+    let mut families: SmallVec<[Family; 2]> = SmallVec::new();
+    for net in &node.pod_cidrs {
+        let family = Family::of_net(*net);
+        let Some(local) = node.addresses.iter().find(|addr| Family::of(**addr) == family) else { continue };
         let kind = LinkKind::Vxlan(Vxlan {
             vni: VNI,
             port: PORT,
-            local: Some(local),
+            local: Some(*local),
             dev: Some(CARD.into()),
             learning: false,
         });
         let mtu = cluster.settings.mtu.value.saturating_sub(overhead(family));
         host.links.push(own_link(node, device(family), kind, mtu, &underlay));
         add_address(host, device(family), IpNet::from(net.network()), &range_origin(node));
+        families.push(family);
     }
-    for other in cluster.nodes.iter().filter(|other| other.name != node.name) {
-        for (net, remote) in ends(other) {
-            let family = Family::of_net(net);
-            if !ends(node).any(|(own, _)| Family::of_net(own) == family) {
-                continue;
-            }
-            let (dev, mac, origin) = (device(family), device_mac(other, family), range_origin(other));
-            let router = net.network();
-            host.routes.push(onlink_route(net, router, dev, &origin));
-            host.neighbours.push(Neighbour {
-                addr: router,
-                dev: dev.into(),
-                mac: Some(mac),
-                state: NeighbourState::Permanent,
-                origin: origin.clone(),
-            });
-            host.fdb.push(FdbEntry {
-                mac,
-                dev: dev.into(),
-                master: None,
-                dst: Some(remote),
-                permanent: true,
-                origin,
-            });
-        }
+    let names: [(Family, Arc<str>); 2] =
+        [Family::V4, Family::V6].map(|family| (family, device(family).into()));
+    for range in cluster.node_ranges().iter().filter(|range| range.node != place) {
+        let family = Family::of_net(range.net);
+        let Some(other) = cluster.nodes.get(range.node as usize) else { continue };
+        let (Some(remote), true) = (range.router, families.contains(&family)) else { continue };
+        let Some((_, dev)) = names.iter().find(|(of, _)| *of == family) else { continue };
+        let (mac, router) = (device_mac(other, family), range.net.network());
+        host.routes.push(onlink_route(range.net, router, dev.clone(), &range.origin));
+        host.neighbours.push(Neighbour {
+            addr: router,
+            dev: dev.clone(),
+            mac: Some(mac),
+            state: NeighbourState::Permanent,
+            origin: range.origin.clone(),
+        });
+        host.fdb.push(FdbEntry {
+            mac,
+            dev: dev.clone(),
+            master: None,
+            dst: Some(remote),
+            permanent: true,
+            origin: range.origin.clone(),
+        });
     }
 }
