@@ -79,6 +79,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let mut chains: Vec<&Chain> = plan.chains.iter().filter(|c| c.hook == hook).collect();
         chains.sort_by_key(|c| c.priority);
         let stage = stage_of(hook);
+        // What is told of a packet on its way out names the link that it leaves by.
+        let at = match hook {
+            Hook::Prerouting | Hook::Input | Hook::Forward => iif.or(oif),
+            Hook::Output | Hook::Postrouting => oif.or(iif),
+        };
         for chain in chains {
             let Some(ip) = skb.ip() else { return Some(skb) };
             let packet = PacketView { ip, iif: name(iif), oif: name(oif) };
@@ -94,24 +99,24 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                     }
                     Truth::Unknown(unknown) => {
                         let origin = Some(rule.origin.clone());
-                        self.lose(skb, iif.or(oif), stage, unknown, origin);
+                        self.lose(skb, at, stage, unknown, origin);
                         return None;
                     }
                 }
             }
             match action {
                 Action::Accept if origin.is_none() => {}
-                Action::Accept => self.note(&mut skb, iif.or(oif), stage, || {
+                Action::Accept => self.note(&mut skb, at, stage, || {
                     (EventKind::Filtered { chain: chain.name.clone(), verdict: "accept".into() }, origin)
                 }),
                 Action::Drop => {
-                    self.drop(skb, iif.or(oif), stage, DropReason::NetfilterDrop, || {
+                    self.drop(skb, at, stage, DropReason::NetfilterDrop, || {
                         (format!("dropped in chain {}", chain.name), origin)
                     });
                     return None;
                 }
                 Action::Unknown(unknown) => {
-                    self.lose(skb, iif.or(oif), stage, unknown.clone(), origin);
+                    self.lose(skb, at, stage, unknown.clone(), origin);
                     return None;
                 }
             }
