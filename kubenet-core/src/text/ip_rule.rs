@@ -268,8 +268,8 @@ fn object(rule: &IpRule) -> String {
 fn pairs(out: &mut Writer, words: &[&str]) {
     for pair in words.chunks(2) {
         match pair {
-            ["suppress_prefixlength", value] => _ = out.text("suppress_prefixlen", value),
-            [key, value] => _ = out.text(key, value),
+            ["suppress_prefixlength", value] => _ = out.scalar("suppress_prefixlen", value),
+            [key, value] => _ = out.scalar(key, value),
             [key] => _ = out.raw(key, "null"),
             _ => {}
         }
@@ -277,7 +277,8 @@ fn pairs(out: &mut Writer, words: &[&str]) {
 }
 
 fn split_carried(rule: &IpRule) -> (Vec<&str>, Vec<&str>) {
-    let words: Vec<&str> = rule.carried.as_deref().unwrap_or("").split_whitespace().collect();
+    let words: Vec<&str> =
+        rule.carried.as_deref().unwrap_or("").split(' ').filter(|word| !word.is_empty()).collect();
     let at = words.iter().position(|word| TRAILING.contains(word)).unwrap_or(words.len());
     let (selectors, trailing) = words.split_at(at);
     (selectors.to_vec(), trailing.to_vec())

@@ -114,6 +114,15 @@ impl Writer {
         self.raw(key, quoted(&value.to_string()))
     }
 
+    /// A number as one, anything else as text.
+    pub(super) fn scalar(&mut self, key: &str, value: &str) -> &mut Self {
+        let number = value.parse::<i64>().ok().filter(|number| number.to_string() == value);
+        match number {
+            Some(number) => self.raw(key, number),
+            None => self.text(key, value),
+        }
+    }
+
     pub(super) fn maybe(&mut self, key: &str, value: Option<impl Display>) -> &mut Self {
         match value {
             Some(value) => self.text(key, value),

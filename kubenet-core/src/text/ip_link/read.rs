@@ -99,7 +99,7 @@ fn detail(draft: &mut Draft, line: &mut Line<'_>, reader: &mut Reader) -> Result
         }
         // Counters of `ip -s`, four lines with two heads.
         "RX:" | "TX:" => Ok(()),
-        text if text.starts_with(|c: char| c.is_ascii_digit()) && draft.kind.is_none() => Ok(()),
+        text if text.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
         "altname" | "alias" | "prog/xdp" | "vf" => {
             reader.unmodelled(first);
             Ok(())

@@ -250,9 +250,13 @@ impl Draft {
     /// What follows one word `nexthop`.
     fn hop(&mut self, line: &mut Line<'_>, reader: &mut Reader) -> Result<(), Fault> {
         let mut hop = empty_hop();
+        let span = line.span;
         while line.peek().is_some_and(|next| next != "nexthop") {
             let Some(key) = line.next() else { break };
             self.hop_key(&mut hop, key, line, reader)?;
+        }
+        if hop.via.is_none() && hop.dev.is_none() {
+            return Err(Fault::new(span, "a next hop leads nowhere: neither 'via' nor 'dev'"));
         }
         self.hops.push(hop);
         Ok(())

@@ -61,7 +61,7 @@ fn exists(new: &Route, old: &Route) -> Diagnostic {
 }
 
 fn tos(route: &Route) -> Option<&str> {
-    let mut words = route.carried.as_deref()?.split_whitespace();
+    let mut words = route.carried.as_deref()?.split(' ').filter(|word| !word.is_empty());
     words.find(|word| matches!(*word, "tos" | "dsfield")).and_then(|_| words.next())
 }
 

@@ -123,7 +123,7 @@ fn object(route: &Route) -> String {
     while let Some(key) = rest.next() {
         let value = rest.next_if(|_| key == "pref" || METRICS.contains(&key) || VALUED.contains(&key));
         match value {
-            Some(value) if METRICS.contains(&key) => _ = metrics.text(key, value),
+            Some(value) if METRICS.contains(&key) => _ = metrics.scalar(key, value),
             value => others.push((key, value)),
         }
     }
@@ -133,7 +133,7 @@ fn object(route: &Route) -> String {
     }
     for (key, value) in others {
         match value {
-            Some(value) => out.text(key, value),
+            Some(value) => out.scalar(key, value),
             None => out.raw(key, "null"),
         };
     }
@@ -191,7 +191,7 @@ fn hop_flags(hop: &NextHop) -> Vec<&'static str> {
 /// The words that go behind the destination, and the others.
 fn split_carried(route: &Route) -> (Vec<(&str, &str)>, Vec<&str>) {
     let (mut leading, mut others) = (Vec::new(), Vec::new());
-    let mut words = route.carried.as_deref().unwrap_or("").split_whitespace();
+    let mut words = route.carried.as_deref().unwrap_or("").split(' ').filter(|word| !word.is_empty());
     while let Some(word) = words.next() {
         match LEADING.contains(&word).then(|| words.next()).flatten() {
             Some(value) => leading.push((word, value)),

@@ -34,7 +34,7 @@ fn rules_are_printed_as_they_were_read() {
     assert_eq!(parsed.items[4].action, RuleAction::Goto(32766));
     let json = ip_rule::render_json(&parsed.items, Family::V4);
     expect![[r#"
-        [{"priority":0,"src":"all","table":"local"},{"priority":100,"src":"10.0.0.0","srclen":8,"dst":"10.1.2.3","fwmark":"0x1","fwmask":"0xff","iif":"v1","table":"100"},{"priority":200,"not":null,"src":"all","fwmark":"0x5","table":"7"},{"priority":201,"src":"all","table":"main","suppress_prefixlen":"0"},{"priority":250,"src":"all","oif":"nope","goto":32766},{"priority":260,"src":"1.2.3.4","nop":null},{"priority":270,"src":"all","ipproto":"tcp","dport":"80","table":"8"},{"priority":282,"src":"all","fwmark":"0x10","fwmask":"0x10","action":"prohibit"},{"priority":300,"src":"all","action":"blackhole"},{"priority":32766,"src":"all","table":"main"},{"priority":32767,"src":"all","table":"default"}]
+        [{"priority":0,"src":"all","table":"local"},{"priority":100,"src":"10.0.0.0","srclen":8,"dst":"10.1.2.3","fwmark":"0x1","fwmask":"0xff","iif":"v1","table":"100"},{"priority":200,"not":null,"src":"all","fwmark":"0x5","table":"7"},{"priority":201,"src":"all","table":"main","suppress_prefixlen":0},{"priority":250,"src":"all","oif":"nope","goto":32766},{"priority":260,"src":"1.2.3.4","nop":null},{"priority":270,"src":"all","ipproto":"tcp","dport":80,"table":"8"},{"priority":282,"src":"all","fwmark":"0x10","fwmask":"0x10","action":"prohibit"},{"priority":300,"src":"all","action":"blackhole"},{"priority":32766,"src":"all","table":"main"},{"priority":32767,"src":"all","table":"default"}]
     "#]]
     .assert_eq(&json);
     let again = ip_rule::parse_any(&json, "x", Family::V4);
