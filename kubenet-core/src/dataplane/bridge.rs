@@ -13,6 +13,7 @@ use super::frame::Skb;
 use super::machine::Stack;
 use super::netns::FdbState;
 use super::reason::DropReason;
+use crate::addr::MacAddr;
 use crate::packet;
 use crate::plan::{Hook, LinkKind};
 use crate::time::Duration;
@@ -28,7 +29,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         mut skb: Skb,
     ) {
         let source = packet::source_mac(&skb.bytes);
-        if source.is_multicast() {
+        if source.is_multicast() || source == MacAddr::ZERO {
             self.drop(skb, Some(port), Stage::Bridge, DropReason::MacInvalidSource, || {
                 (format!("{source} cannot be a source"), None)
             });
@@ -81,7 +82,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         }
     }
 
-    fn bridge_lookup(&self, bridge: u32, mac: crate::addr::MacAddr) -> Option<FdbState> {
+    fn bridge_lookup(&self, bridge: u32, mac: MacAddr) -> Option<FdbState> {
         let entry = *self.st.fdb.get(&(bridge, mac))?;
         let ageing = match self.plan.links.get(bridge as usize).map(|l| &l.kind) {
             Some(LinkKind::Bridge { ageing_secs }) => Duration::from_secs(u64::from(*ageing_secs)),

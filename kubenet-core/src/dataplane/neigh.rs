@@ -5,7 +5,7 @@
 //! `retrans_time_ms`), then what waits is answered with "host unreachable" and dropped as `NEIGH_FAILED`. The queue
 //! holds 101 packets (`unres_qlen_bytes`, spec/linux.md §5). States: RFC 4861 §7.3.2.
 //! When several stations answer at the same instant, who is first is chance (`race neighbour …`).
-//! Not modelled: probes of stale entries (an entry that was used keeps working), gc thresholds.
+//! Not modelled: probes of stale entries (an entry that was used keeps working).
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -30,6 +30,8 @@ use crate::time::Duration;
 const TRIES: u8 = 3;
 const RETRANSMIT: Duration = Duration::from_secs(1);
 const QUEUE_PACKETS: usize = 101;
+/// Different answers of one instant that chance decides between; more change nothing about what can happen.
+const ANSWERS: usize = 16;
 
 impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     /// Sends an IP packet to a neighbour on a link.
@@ -79,7 +81,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 }
                 entry.queue.push_back(skb);
             }
-            Some(_) | None => {
+            found @ (Some(_) | None) => {
+                if found.is_none() && !self.st.has_room_for_neighbour(now) {
+                    self.drop(skb, Some(link), Stage::Neighbour, DropReason::NeighCreateFail, || {
+                        ("the neighbour table is full (gc_thresh3)".into(), None)
+                    });
+                    return;
+                }
                 self.note(&mut skb, Some(link), Stage::Neighbour, || {
                     (EventKind::NeighbourAsked { addr: next, attempt: 1 }, None)
                 });
@@ -200,7 +208,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                     let flush = Timer::NeighbourFlush { netns, link, addr };
                     self.io.wake_at(now + Duration::from_nanos(1), flush);
                 }
-                entry.candidates.push(mac);
+                if entry.candidates.len() < ANSWERS && !entry.candidates.contains(&mac) {
+                    entry.candidates.push(mac);
+                }
             }
             Some(entry) => {
                 // `locktime`: a fresh entry is not overwritten within a second (arp_process).
@@ -212,6 +222,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 entry.state = if asked { NeighbourState::Reachable } else { NeighbourState::Stale };
             }
             None if create => {
+                if !self.st.has_room_for_neighbour(now) {
+                    return;
+                }
                 let entry = NeighbourEntry {
                     state: NeighbourState::Stale,
                     mac,

@@ -17,7 +17,10 @@ use super::frame::Skb;
 use super::socket::Connections;
 use crate::addr::{Family, MacAddr};
 use crate::plan::{FdbEntry, LinkKind, MachinePlan, NeighbourState, Netns, Origin, SegmentId};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// `gc_thresh3`: entries that the neighbour table holds, those set by hand aside.
+const NEIGHBOURS: usize = 1024;
 
 pub(super) type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
@@ -75,6 +78,7 @@ pub(super) struct FdbState {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pieces {
     pub(super) frames: Vec<Skb>,
+    pub(super) bytes: usize,
     pub(super) first_at: Instant,
 }
 
@@ -106,6 +110,8 @@ pub(super) struct NetnsState {
     pub(super) vxlan_ports: SmallVec<[(u16, u32); 1]>,
     pub(super) connections: Connections,
     pub(super) fragments: Map<FragmentKey, Pieces>,
+    /// Bytes of all pieces that wait.
+    pub(super) fragment_bytes: usize,
     pub(super) ip_id: u16,
     pub(super) default_bridge_filter: bool,
 }
@@ -127,6 +133,7 @@ impl NetnsState {
             vxlan_ports: SmallVec::new(),
             connections: Connections::default(),
             fragments: Map::default(),
+            fragment_bytes: 0,
             ip_id: 0,
             default_bridge_filter: plan.sysctls.bridge_nf_call_iptables,
         };
@@ -273,6 +280,26 @@ impl NetnsState {
             return Arc::new(Fib::for_destination(plan, dst));
         }
         slot.insert(Arc::new(Fib::new(plan, family))).clone()
+    }
+
+    /// Whether a neighbour entry may be added. A full table first loses what failed and what was not confirmed for five
+    /// seconds (`neigh_forced_gc`); entries set by hand do not count.
+    pub(super) fn has_room_for_neighbour(&mut self, now: Instant) -> bool {
+        if self.neighbours.len() < NEIGHBOURS {
+            return true;
+        }
+        let by_hand =
+            |e: &NeighbourEntry| matches!(e.state, NeighbourState::Permanent | NeighbourState::Noarp);
+        let count = |entries: &Map<_, NeighbourEntry>| entries.values().filter(|e| !by_hand(e)).count();
+        if count(&self.neighbours) < NEIGHBOURS {
+            return true;
+        }
+        self.neighbours.retain(|_, entry| {
+            let fresh = now.saturating_since(entry.updated) < Duration::from_secs(5);
+            let waits = entry.state == NeighbourState::Incomplete;
+            by_hand(entry) || waits || fresh && entry.state != NeighbourState::Failed
+        });
+        count(&self.neighbours) < NEIGHBOURS
     }
 
     /// A fresh IPv4 identification.

@@ -71,6 +71,8 @@ reasons! {
     NeighFailed = "NEIGH_FAILED",
     /// too many packets wait for the next hop
     NeighQueueFull = "NEIGH_QUEUEFULL",
+    /// The neighbour table is full.
+    NeighCreateFail = "NEIGH_CREATEFAIL",
     /// the link is down
     DevReady = "DEV_READY",
     /// larger than the next link's MTU, and it must not be fragmented

@@ -98,8 +98,14 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         };
         let inner = payload.get(VXLAN_HEADER_BYTES..).unwrap_or(&[]).to_vec();
         self.note(&mut skb, Some(link), Stage::Vxlan, || (EventKind::Decapsulated { vni }, None));
+        let from = packet::source_mac(&inner);
+        if from.is_multicast() || from == MacAddr::ZERO {
+            self.drop(skb, Some(link), Stage::Vxlan, DropReason::MacInvalidSource, || {
+                (format!("{from} cannot be a source"), None)
+            });
+            return true;
+        }
         if learning {
-            let from = packet::source_mac(&inner);
             let remotes = self.st.vxlan_fdb.entry((link, from)).or_default();
             if !remotes.contains(&ip.src) {
                 remotes.clear();

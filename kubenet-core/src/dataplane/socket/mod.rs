@@ -159,6 +159,10 @@ pub(super) struct Connections {
 }
 
 impl Connections {
+    fn is_full(&self) -> bool {
+        self.by_key.len() >= CONNECTIONS
+    }
+
     pub(super) fn path_mtu(&self, dst: IpAddr) -> Option<u32> {
         self.path_mtus.get(&dst).copied()
     }
@@ -178,6 +182,12 @@ enum Listener {
 const DATAGRAM_WAIT: Duration = Duration::from_secs(5);
 /// `ip_frag_time`: how long fragments wait for the rest.
 const FRAGMENT_WAIT: Duration = Duration::from_secs(30);
+/// `ipfrag_high_thresh`: bytes of fragments that wait in a namespace.
+const FRAGMENT_BYTES: usize = 4 << 20;
+/// Path MTUs that are remembered (`FNHE_HASH_SIZE` × `FNHE_RECLAIM_DEPTH`).
+const PATH_MTUS: usize = 10_240;
+/// Connections that are held, those of the model's own clients aside; the kernel's limits are those of its memory.
+const CONNECTIONS: usize = 65_536;
 
 impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     /// A process opens a connection, or sends a datagram or an echo request.
@@ -334,7 +344,10 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 Family::V4 => 552, // ip_rt_min_pmtu
                 Family::V6 => 1280,
             };
-            self.st.connections.path_mtus.insert(key.remote.0, mtu.max(floor));
+            let known = &mut self.st.connections.path_mtus;
+            if known.len() < PATH_MTUS || known.contains_key(&key.remote.0) {
+                known.insert(key.remote.0, mtu.max(floor));
+            }
             let Some(connection) = self.st.connections.by_key.get(&key) else { return };
             // A datagram is lost; its sender would have to send it again.
             if key.protocol == Protocol::Tcp && connection.state == State::Established {
@@ -390,16 +403,30 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     fn defragment(&mut self, link: u32, ip: &Ip, skb: Skb) -> Option<Skb> {
-        let Some((_, _, id)) = ip.fragment else { return Some(skb) };
+        let Some((offset, _, id)) = ip.fragment else { return Some(skb) };
         let key: FragmentKey = (ip.src, ip.dst, ip.protocol, id);
         let (now, netns) = (self.now, self.st.index);
+        if self.st.fragment_bytes + skb.bytes.len() > FRAGMENT_BYTES {
+            let why = || ("too many fragments wait for their rest (ipfrag_high_thresh)".into(), None);
+            self.drop(skb, Some(link), Stage::Input, DropReason::NotSpecified, why);
+            return None;
+        }
         let pieces = self.st.fragments.entry(key).or_insert_with(|| {
             self.io.wake_at(now + FRAGMENT_WAIT, Timer::Fragments { netns, key });
-            Pieces { frames: alloc::vec::Vec::new(), first_at: now }
+            Pieces { frames: alloc::vec::Vec::new(), bytes: 0, first_at: now }
         });
+        let again = |piece: &Skb| piece.ip().and_then(|ip| ip.fragment).is_some_and(|(at, ..)| at == offset);
+        if pieces.frames.iter().any(again) {
+            let why = || (format!("the piece at {offset} is there already"), None);
+            self.drop(skb, Some(link), Stage::Input, DropReason::DupFrag, why);
+            return None;
+        }
+        pieces.bytes += skb.bytes.len();
+        self.st.fragment_bytes += skb.bytes.len();
         pieces.frames.push(skb);
         let whole = reassemble(&pieces.frames)?;
         let pieces = self.st.fragments.remove(&key)?;
+        self.st.fragment_bytes = self.st.fragment_bytes.saturating_sub(pieces.bytes);
         let last = pieces.frames.last()?;
         let mut skb = Skb::new(whole, last.flow, last.last);
         self.note(&mut skb, Some(link), Stage::Input, || (EventKind::Reassembled, None));
@@ -412,6 +439,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             return;
         }
         let Some(pieces) = self.st.fragments.remove(&key) else { return };
+        self.st.fragment_bytes = self.st.fragment_bytes.saturating_sub(pieces.bytes);
         let count = pieces.frames.len();
         if let Some(skb) = pieces.frames.into_iter().next() {
             let why = || (fragment_words(count), None);

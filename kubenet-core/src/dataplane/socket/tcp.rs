@@ -90,6 +90,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     fn tcp_listen(&mut self, link: u32, key: ConnectionKey, seq: u32, mss: Option<u16>, skb: Skb) {
+        if self.st.connections.is_full() {
+            let why = || ("too many connections are held".into(), None);
+            self.drop(skb, Some(link), Stage::Socket, DropReason::NotSpecified, why);
+            return;
+        }
         match self.accept(link, &key, skb) {
             Ok(skb) => {
                 let own = super::initial_sequence(&key);
