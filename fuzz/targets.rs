@@ -4,7 +4,7 @@
 //! A target panics when something is wrong: the library panicked, a machine did not come to rest, or what was printed does
 //! not read back.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use kubenet_core::addr::{Family, MacAddr, Protocol};
 use kubenet_core::assume::{Assume, Fault, KEYS};
@@ -19,22 +19,29 @@ use kubenet_core::question::Endpoint;
 use kubenet_core::text::{self, WithoutOrigin};
 use kubenet_core::time::{Duration, Instant};
 
-/// A target: its name, which is also its folder in the corpus, and what it does.
-pub(crate) type Target = (&'static str, fn(&[u8]));
+/// A target.
+pub(crate) struct Target {
+    /// Its name, which is also its folder in the corpus.
+    pub(crate) name: &'static str,
+    /// What it does.
+    pub(crate) run: fn(&[u8]),
+    /// How many inputs it takes in the time in which `frames` takes one, about.
+    pub(crate) pace: u64,
+}
 
 /// All targets. The loader of manifests joins them here.
 pub(crate) const ALL: [Target; 11] = [
-    ("frames", frames),
-    ("packet", packet),
-    ("question", question),
-    ("assume", assume),
-    ("text_route", text_route),
-    ("text_rule", text_rule),
-    ("text_link", text_link),
-    ("text_neigh", text_neigh),
-    ("text_fdb", text_fdb),
-    ("text_ss", text_ss),
-    ("text_nmstate", text_nmstate),
+    Target { name: "frames", run: frames, pace: 1 },
+    Target { name: "packet", run: packet, pace: 100 },
+    Target { name: "question", run: question, pace: 100 },
+    Target { name: "assume", run: assume, pace: 20 },
+    Target { name: "text_route", run: text_route, pace: 6 },
+    Target { name: "text_rule", run: text_rule, pace: 6 },
+    Target { name: "text_link", run: text_link, pace: 2 },
+    Target { name: "text_neigh", run: text_neigh, pace: 20 },
+    Target { name: "text_fdb", run: text_fdb, pace: 6 },
+    Target { name: "text_ss", run: text_ss, pace: 10 },
+    Target { name: "text_nmstate", run: text_nmstate, pace: 40 },
 ];
 
 /// Frames for a node with a bridge, a VXLAN device and a pod.
@@ -43,9 +50,9 @@ pub(crate) const ALL: [Target; 11] = [
 /// first, bit 3 that a second passes before, bit 4 that what the machine then sends comes back to it), two bytes of length,
 /// the frame. At most 64 are fed.
 pub(crate) fn frames(data: &[u8]) {
-    let plan = Arc::new(node());
-    feed(plan.clone(), data, &mut ());
-    feed(plan, data, &mut Log::default());
+    static PLAN: LazyLock<Arc<MachinePlan>> = LazyLock::new(|| Arc::new(node()));
+    feed(PLAN.clone(), data, &mut ());
+    feed(PLAN.clone(), data, &mut Log::default());
 }
 
 fn feed<R: Recorder>(plan: Arc<MachinePlan>, mut data: &[u8], log: &mut R) {
