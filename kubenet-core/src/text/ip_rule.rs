@@ -212,7 +212,7 @@ fn line(rule: &IpRule) -> String {
         out.push_str(&link.as_ref().map_or_else(String::new, |link| format!(" {key} {link}")));
     }
     let (selectors, trailing) = split_carried(rule);
-    selectors.iter().for_each(|word| out.push_str(&format!(" {word}")));
+    out.push_str(&words_of(&selectors));
     match rule.action {
         RuleAction::Lookup(table) => out.push_str(&format!(" lookup {}", table_name(table))),
         RuleAction::Goto(priority) => out.push_str(&format!(" goto {priority}")),
@@ -221,7 +221,7 @@ fn line(rule: &IpRule) -> String {
         RuleAction::Prohibit => out.push_str(" prohibit"),
         RuleAction::Nop => out.push_str(" nop"),
     }
-    trailing.iter().for_each(|word| out.push_str(&format!(" {word}")));
+    out.push_str(&words_of(&trailing));
     out
 }
 
@@ -264,24 +264,38 @@ fn object(rule: &IpRule) -> String {
     out.end()
 }
 
-/// Carried words as keys and values: all selectors of rules have one value each.
-fn pairs(out: &mut Writer, words: &[&str]) {
-    for pair in words.chunks(2) {
-        match pair {
-            ["suppress_prefixlength", value] => _ = out.scalar("suppress_prefixlen", value),
-            [key, value] => _ = out.scalar(key, value),
-            [key] => _ = out.raw(key, "null"),
-            _ => {}
+fn pairs(out: &mut Writer, carried: &[Carried<'_>]) {
+    for pair in carried {
+        match *pair {
+            ("suppress_prefixlength", Some(value)) => _ = out.scalar("suppress_prefixlen", value),
+            (key, Some(value)) => _ = out.scalar(key, value),
+            (key, None) => _ = out.raw(key, "null"),
         }
     }
 }
 
-fn split_carried(rule: &IpRule) -> (Vec<&str>, Vec<&str>) {
-    let words: Vec<&str> =
-        rule.carried.as_deref().unwrap_or("").split(' ').filter(|word| !word.is_empty()).collect();
-    let at = words.iter().position(|word| TRAILING.contains(word)).unwrap_or(words.len());
-    let (selectors, trailing) = words.split_at(at);
-    (selectors.to_vec(), trailing.to_vec())
+fn words_of(carried: &[Carried<'_>]) -> String {
+    let words = carried.iter().flat_map(|(key, value)| [Some(*key), *value]).flatten();
+    words.map(|word| format!(" {word}")).collect()
+}
+
+/// A carried word, with its value if it is one that has a value.
+type Carried<'r> = (&'r str, Option<&'r str>);
+
+/// What is carried, apart by whether it stands before or behind the action.
+fn split_carried(rule: &IpRule) -> (Vec<Carried<'_>>, Vec<Carried<'_>>) {
+    let (mut selectors, mut trailing) = (Vec::new(), Vec::new());
+    let mut words = rule.carried.as_deref().unwrap_or("").split(' ').filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        if TRAILING.contains(&word) {
+            trailing.push((word, words.next()));
+        } else if SELECTORS.contains(&word) || word == "lookup" {
+            selectors.push((word, words.next()));
+        } else {
+            selectors.push((word, None));
+        }
+    }
+    (selectors, trailing)
 }
 
 fn short(net: IpNet) -> String {
