@@ -6,6 +6,8 @@
 mod inventory;
 mod question;
 mod render;
+#[cfg(test)]
+mod tests;
 
 use alloc::string::String;
 use alloc::sync::Arc;

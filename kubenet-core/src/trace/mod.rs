@@ -13,6 +13,8 @@ mod path;
 mod pcapng;
 mod run;
 mod show;
+#[cfg(test)]
+mod tests;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
