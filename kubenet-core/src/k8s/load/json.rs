@@ -9,14 +9,16 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json_tree::Builder;
 use super::object::{Head, ListHead, Route, Sink, complete, known};
 use super::text::Text;
-use super::tree::{Kind, NodeId, Tree};
-use super::{group, yaml};
+use super::tree::Tree;
+use super::{group, stream, yaml};
 use crate::k8s::AnyObject;
 use crate::k8s::types::ObjectMeta;
 use crate::origin::Diagnostic;
@@ -43,6 +45,10 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
         if !rest.starts_with(['{', '[']) {
             return Some(at);
         }
+        if let Some(read) = stream::list(text, rest, sink) {
+            at += read;
+            continue;
+        }
         let mut found = Found::default();
         let mut json = serde_json::Deserializer::from_str(rest);
         let result = DocumentSeed(&mut found).deserialize(&mut json);
@@ -64,8 +70,7 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
                     false => strip_position(&format!("{error}")),
                 };
                 let kept = found.items.len();
-                let kept =
-                    if kept > 0 { format!("; the {kept} items before are loaded") } else { String::new() };
+                let kept = if kept > 0 { format!("; the {kept} items before are loaded") } else { String::new() };
                 sink.log.push(
                     Diagnostic::error("json-syntax", format!("not JSON: {what}{kept}")).at(Some(location)),
                 );
@@ -142,19 +147,19 @@ fn object<'a>(
     api_version: Option<&str>,
     list: Option<&ListHead<'_>>,
 ) {
-    let start = place_of(text.text, json);
+    let place = first_key(text.text, json);
     if let Some(kind) = kind
         && (api_version.is_some() || list.is_some())
     {
         if let Some(kind) = known(kind).filter(|kind| api_version.is_none_or(|v| group::serves(v, kind))) {
-            if typed(text, sink, json, start, kind) {
+            if typed(text, sink, json, place.clone(), kind) {
                 return;
             }
         } else if !kind.ends_with("List")
             && kind != "Assumptions"
             && let Ok(named) = serde_json::from_str::<Named<'_>>(json)
         {
-            let location = text.location(start, start + 1);
+            let location = text.location(place.start, place.end);
             let (namespace, name) = (named.metadata.namespace.as_deref(), named.metadata.name.as_deref());
             let head = Head { kind, api_version, namespace, name, in_list: list.is_some() };
             if sink.route(&head, false, false, &location) == Route::Done {
@@ -171,22 +176,40 @@ fn object<'a>(
 }
 
 /// Reads an object straight into its type; whether there was nothing to say about it.
-fn typed(text: &mut Text<'_>, sink: &mut Sink<'_>, json: &str, start: usize, kind: &'static str) -> bool {
+fn typed(
+    text: &mut Text<'_>,
+    sink: &mut Sink<'_>,
+    json: &str,
+    place: Range<usize>,
+    kind: &'static str,
+) -> bool {
     let options = sink.options();
     let origin =
-        |metadata: &mut ObjectMeta| complete(kind, metadata, options, text.location(start, start + 1));
+        |metadata: &mut ObjectMeta| complete(kind, metadata, options, text.location(place.start, place.end));
     let mut json = serde_json::Deserializer::from_str(json);
-    let Some(Ok(object)) = AnyObject::deserialize(kind, origin, &mut json) else { return false };
-    let ObjectMeta { name, namespace, .. } = object.metadata();
-    if name.is_empty() || name.contains("{{") || namespace.as_deref().is_some_and(|ns| ns.contains("{{")) {
-        return false;
+    match AnyObject::deserialize(kind, origin, &mut json) {
+        Some(Ok(object)) if is_named(&object) => sink.put(object),
+        Some(_) | None => return false,
     }
-    sink.put(object);
     true
 }
 
+/// Whether an object has a name, and one that is no template's.
+pub(super) fn is_named(object: &AnyObject) -> bool {
+    let ObjectMeta { name, namespace, .. } = object.metadata();
+    !name.is_empty() && !name.contains("{{") && !namespace.as_deref().is_some_and(|ns| ns.contains("{{"))
+}
+
+/// Where an object is said to stand: at its first key, with the quotes.
+fn first_key(text: &str, object: &str) -> Range<usize> {
+    let start = place_of(text, object);
+    let Some(quote) = object.find('"') else { return start..start + 1 };
+    let len = object[quote + 1..].find('"').unwrap_or(0);
+    start + quote..start + quote + len + 2
+}
+
 /// Where a part of a text starts in it.
-fn place_of(text: &str, part: &str) -> usize {
+pub(super) fn place_of(text: &str, part: &str) -> usize {
     (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize).min(text.len())
 }
 
@@ -204,7 +227,7 @@ fn strip_position(message: &str) -> String {
 }
 
 /// A text, borrowed where it has no escapes; other values are skipped.
-struct AnyText;
+pub(super) struct AnyText;
 
 impl<'de> DeserializeSeed<'de> for AnyText {
     type Value = Option<Cow<'de, str>>;
@@ -383,122 +406,17 @@ impl<'de> Visitor<'de> for &mut Peek<'de> {
 
 /// All that is read of an object of a kind that is not read.
 #[derive(serde::Deserialize)]
-struct Named<'a> {
+pub(super) struct Named<'a> {
     #[serde(borrow, default)]
-    metadata: NamedMetadata<'a>,
+    pub(super) metadata: NamedMetadata<'a>,
 }
 
+/// Its metadata.
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct NamedMetadata<'a> {
+pub(super) struct NamedMetadata<'a> {
     #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
+    pub(super) name: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    namespace: Option<Cow<'a, str>>,
-}
-
-/// Makes a tree of a value that is known to be JSON.
-struct Builder<'b, 'a, 's> {
-    tree: &'b mut Tree<'a>,
-    text: &'b Text<'a>,
-    sink: &'b mut Sink<'s>,
-}
-
-impl<'a> Builder<'_, 'a, '_> {
-    /// Adds a value; whether it is within the limits.
-    fn node(&mut self, json: &'a str, depth: usize) -> bool {
-        let start = place_of(self.text.text, json);
-        let limits = self.sink.limits;
-        if depth > limits.depth || self.tree.end() as usize >= limits.nodes {
-            let message = format!(
-                "the object has more than {} levels or {} nodes: it is left out",
-                limits.depth, limits.nodes
-            );
-            let location = self.text.look_up(start, start + 1);
-            self.sink.log.push(Diagnostic::error("limit", message).at(Some(location)));
-            return false;
-        }
-        let span = start..start + json.len();
-        match json.as_bytes().first() {
-            Some(b'{') => {
-                let id = self.tree.open(start, Kind::Map);
-                let entries: Entries<'a> = serde_json::from_str(json).unwrap_or_default();
-                for (key, value) in &entries.0 {
-                    let key_start = match key {
-                        Cow::Borrowed(key) => place_of(self.text.text, key),
-                        Cow::Owned(_) => place_of(self.text.text, value.get()),
-                    };
-                    match key {
-                        Cow::Borrowed(key) => {
-                            let within = key_start..key_start + key.len();
-                            self.tree.push_borrowed(within.clone(), Kind::Quoted, within);
-                        }
-                        Cow::Owned(key) => self.tree.push_owned(key_start..key_start + 1, Kind::Quoted, key),
-                    }
-                    let skipped = key == "managedFields";
-                    if !self.node(if skipped { "null" } else { value.get() }, depth + 1) {
-                        return false;
-                    }
-                }
-                self.tree.close(id);
-                self.drop_repeated(id);
-            }
-            Some(b'[') => {
-                let id = self.tree.open(start, Kind::Seq);
-                let items: Vec<&'a RawValue> = serde_json::from_str(json).unwrap_or_default();
-                for item in items {
-                    if !self.node(item.get(), depth + 1) {
-                        return false;
-                    }
-                }
-                self.tree.close(id);
-            }
-            Some(b'"') => match serde_json::from_str::<Word<'_>>(json) {
-                Ok(Word(Cow::Borrowed(text))) => {
-                    let within = place_of(self.text.text, text);
-                    self.tree.push_borrowed(span, Kind::Quoted, within..within + text.len());
-                }
-                Ok(Word(Cow::Owned(text))) => self.tree.push_owned(span, Kind::Quoted, &text),
-                Err(_) => self.tree.push_owned(span, Kind::Bad, ""),
-            },
-            _ => self.tree.push_owned(span, Kind::Plain, json),
-        }
-        true
-    }
-
-    fn drop_repeated(&mut self, id: NodeId) {
-        for (earlier, later) in self.tree.repeated(id) {
-            self.tree.drop_node(earlier);
-            let found = yaml::repeated(self.tree, self.text, earlier, later);
-            self.sink.log.push(found);
-        }
-    }
-}
-
-#[derive(serde::Deserialize)]
-struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// The entries of an object, in order, with repetitions.
-#[derive(Default)]
-struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> serde::Deserialize<'de> for Entries<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Self::default())
-    }
-}
-
-impl<'de> Visitor<'de> for Entries<'de> {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
-        while let Some(key) = map.next_key_seed(AnyText)? {
-            self.0.push((key.unwrap_or_default(), map.next_value()?));
-        }
-        Ok(self)
-    }
+    pub(super) namespace: Option<Cow<'a, str>>,
 }

@@ -21,10 +21,12 @@ mod de;
 mod field;
 mod group;
 mod json;
+mod json_tree;
 mod keep;
 mod object;
 mod path;
 mod scalar;
+mod stream;
 mod template;
 #[cfg(test)]
 mod tests;

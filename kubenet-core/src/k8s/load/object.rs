@@ -56,6 +56,14 @@ pub(super) enum Route {
     Done,
 }
 
+/// A state of a [`Sink`] to come back to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    log: usize,
+    others: usize,
+    told_source: bool,
+}
+
 /// Where objects and diagnostics go.
 #[derive(Debug)]
 pub(super) struct Sink<'s> {
@@ -89,6 +97,18 @@ impl<'s> Sink<'s> {
         (self.path, self.hint, self.told_source) = (path.clone(), Hint::of(path), false);
     }
 
+    /// Remembers what was told and met so far.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { log: self.log.len(), others: self.objects.others.len(), told_source: self.told_source }
+    }
+
+    /// Forgets what was told and met since.
+    pub(super) fn reset(&mut self, mark: Mark) {
+        self.log.truncate(mark.log);
+        self.objects.others.truncate(mark.others);
+        self.told_source = mark.told_source;
+    }
+
     /// Takes an object. What was told since `told` is about it.
     pub(super) fn object(
         &mut self,
@@ -101,9 +121,13 @@ impl<'s> Sink<'s> {
         if tree.is_empty() {
             return;
         }
-        let first = *tree.node(root);
+        // An object stands where its first key does.
+        let first = match tree.children(root).next() {
+            Some(key) if tree.node(root).kind == Kind::Map => *tree.node(key),
+            Some(_) | None => *tree.node(root),
+        };
         let location = text.location(first.start as usize, first.end as usize);
-        match first.kind {
+        match tree.node(root).kind {
             Kind::Map => {}
             Kind::Plain if tree.scalar(root) == Some(Scalar::Null) => return,
             Kind::Plain | Kind::Quoted | Kind::Seq | Kind::Bad => {

@@ -14,23 +14,9 @@ pub(super) fn is_template(text: &str) -> bool {
         while let Some((_, after)) = rest.split_once("{{") {
             let word = after.trim_start_matches(['-', ' ']);
             if word.starts_with(['.', '$'])
-                || [
-                    "if ",
-                    "else",
-                    "end",
-                    "range ",
-                    "with ",
-                    "include ",
-                    "template ",
-                    "define ",
-                    "toYaml ",
-                    "/*",
-                    "tpl ",
-                    "required ",
-                    "default ",
-                ]
-                .iter()
-                .any(|start| word.starts_with(start))
+                || ["if ", "else", "end", "range ", "with ", "include ", "template ", "define ", "toYaml ", "/*", "tpl ", "required ", "default "]
+                    .iter()
+                    .any(|start| word.starts_with(start))
             {
                 return true;
             }
@@ -47,8 +33,8 @@ pub(super) fn helm(path: &str) -> Diagnostic {
         Some((chart, _)) => chart,
         None => "CHART",
     };
-    Diagnostic::error("helm-template", format!("{path} is a Helm template, not a manifest"))
-        .help(format!("render the chart first: helm template RELEASE {chart} | kubenet … -f -"))
+    Diagnostic::error("helm-template", format!("{path} is a template, not a manifest"))
+        .help(format!("render it first, a Helm chart with: helm template RELEASE {chart} | kubenet … -f -"))
 }
 
 /// Says how to load a kustomization.
@@ -58,9 +44,8 @@ pub(super) fn kustomization(path: &str) -> Diagnostic {
         None if path == "-" => "DIR".into(),
         None => ".".into(),
     };
-    let message = format!(
-        "{path} is a kustomization: it says how to change manifests, which are loaded here without the change"
-    );
+    let message =
+        format!("{path} is a kustomization: it says how to change manifests, which are loaded here without the change");
     Diagnostic::warning("kustomization", message)
         .help(format!("render it first: kubectl kustomize {folder} | kubenet … -f -"))
 }

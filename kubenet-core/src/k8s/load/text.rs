@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 
 use crate::origin::{Diagnostic, Location};
 
-const LOGS_START: &[u8] = b"==== START logs for container ";
-const LOGS_END: &[u8] = b"==== END logs for container ";
+const LOGS_START: &str = "==== START logs for container ";
+const LOGS_END: &str = "==== END logs for container ";
 
 /// A part of a source.
 #[derive(Debug)]
@@ -38,12 +38,12 @@ impl Position {
 
     /// The place behind some bytes.
     fn after(self, bytes: &[u8]) -> Self {
-        let characters = |bytes: &[u8]| bytes.iter().filter(|&&b| b & 0xc0 != 0x80).count() as u32;
+        let characters = |bytes| count(bytes, |b| b & 0xc0 != 0x80);
         let offset = self.offset + bytes.len();
         match bytes.iter().rposition(|&b| b == b'\n') {
             None => Self { offset, line: self.line, column: self.column.saturating_add(characters(bytes)) },
             Some(last) => {
-                let lines = bytes.iter().filter(|&&b| b == b'\n').count() as u32;
+                let lines = count(bytes, |b| b == b'\n');
                 let column = characters(&bytes[last + 1..]) + 1;
                 Self { offset, line: self.line.saturating_add(lines), column }
             }
@@ -51,11 +51,21 @@ impl Position {
     }
 }
 
+/// Counts bytes, in pieces that a register of bytes can sum up.
+fn count(bytes: &[u8], is: impl Fn(u8) -> bool) -> u32 {
+    bytes.chunks(255).map(|piece| u32::from(piece.iter().map(|&b| u8::from(is(b))).sum::<u8>())).sum()
+}
+
 impl<'a> Text<'a> {
     /// What starts at an offset, as a text of its own.
     pub(super) fn tail(&self, offset: usize) -> Self {
         let start = self.position(offset);
         Self { file: self.file.clone(), text: &self.text[offset..], start, cursor: start }
+    }
+
+    /// A part, as a text of its own.
+    pub(super) fn slice(&self, start: usize, end: usize) -> Self {
+        Self { text: &self.text[start..end], ..self.tail(start) }
     }
 
     /// The place of a range of [`Self::text`]. Cheap when places are asked for in order.
@@ -102,6 +112,16 @@ pub(super) fn texts<'a>(file: &Arc<str>, bytes: &'a [u8], log: &mut Vec<Diagnost
     if let Some(after) = bytes.strip_prefix(b"\xef\xbb\xbf") {
         (rest, position.offset) = (after, 3);
     }
+    // Most sources are one text.
+    if let Ok(text) = core::str::from_utf8(rest)
+        && !text.contains('\0')
+        && !text.contains(LOGS_START)
+    {
+        return match text.trim_start().is_empty() {
+            true => Vec::new(),
+            false => alloc::vec![Text { file: file.clone(), text, start: position, cursor: position }],
+        };
+    }
     let mut texts = Vec::new();
     while !rest.is_empty() {
         let end = line_start(rest, LOGS_START).unwrap_or(rest.len());
@@ -137,7 +157,7 @@ fn readable<'a>(
     }
     let (mut good, mut from, mut told) = (Vec::new(), 0, 0);
     while from < bytes.len() {
-        let len = line_start(&bytes[from + 1..], b"---").map_or(bytes.len() - from, |next| next + 1);
+        let len = line_start(&bytes[from + 1..], "---").map_or(bytes.len() - from, |next| next + 1);
         let document = &bytes[from..from + len];
         let nul = document.iter().position(|&b| b == 0);
         let utf8 = core::str::from_utf8(document);
@@ -173,14 +193,14 @@ fn readable<'a>(
 }
 
 /// Where the first line starts that begins with some bytes.
-fn line_start(bytes: &[u8], prefix: &[u8]) -> Option<usize> {
-    if bytes.starts_with(prefix) {
+fn line_start(bytes: &[u8], prefix: &str) -> Option<usize> {
+    if bytes.starts_with(prefix.as_bytes()) {
         return Some(0);
     }
     let mut from = 0;
     while let Some(newline) = bytes[from..].iter().position(|&b| b == b'\n') {
         from += newline + 1;
-        if bytes[from..].starts_with(prefix) {
+        if bytes[from..].starts_with(prefix.as_bytes()) {
             return Some(from);
         }
     }

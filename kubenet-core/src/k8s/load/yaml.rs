@@ -21,7 +21,22 @@ use super::tree::{Kind, Node, NodeId, Tree};
 use crate::origin::Diagnostic;
 
 /// Reads all documents of a text.
+///
+/// Files that are joined with `cat` and that lack a last line break glue the `---` of the next one to their last line, which
+/// breaks that document. kubectl refuses such a file; here the line is split.
 pub(super) fn read(text: &mut Text<'_>, sink: &mut Sink<'_>) {
+    let mut rest = text.tail(0);
+    while let Some((document, glued)) = read_documents(&mut rest, sink, true) {
+        let message = "a line break is missing before '---', and kubectl would refuse the file";
+        let location = rest.look_up(glued, glued + 3);
+        sink.log.push(Diagnostic::warning("yaml-joined", message).at(Some(location)));
+        read_documents(&mut rest.slice(document, glued), sink, false);
+        rest = rest.tail(glued);
+    }
+}
+
+/// Reads documents until the end, or until one that breaks because of a glued `---`: where it starts, and where that is.
+fn read_documents(text: &mut Text<'_>, sink: &mut Sink<'_>, split: bool) -> Option<(usize, usize)> {
     let depth = sink.limits.depth;
     let mut options = granit_parser::options! {
         emit_unresolved_aliases: true,
@@ -29,18 +44,44 @@ pub(super) fn read(text: &mut Text<'_>, sink: &mut Sink<'_>) {
         block_nesting_limit: depth,
     };
     options.set_emit_comments(false);
-    let parser = Parser::new_from_str_with_options(text.text, options);
-    let mut reader = Reader { parser, source: text.text, anchors: BTreeMap::new(), copied: 0, text, sink };
+    let (source, all) = (text.text, text.text);
+    let parser = Parser::new_from_str_with_options(source, options);
+    let mut reader =
+        Reader { parser, source, anchors: BTreeMap::new(), copied: 0, document: 0, streamed: false, text, sink };
     loop {
-        match reader.documents() {
-            Ok(()) => return,
-            Err(stop) => reader.tell(stop),
+        let stop = match reader.documents() {
+            Ok(()) => return None,
+            Err(stop) => stop,
+        };
+        if split
+            && !reader.streamed
+            && let Stop::Syntax(error) = &stop
+            && let Some(glued) = glued(all, reader.document, error.marker().byte_offset().unwrap_or(0))
+        {
+            return Some((reader.document, glued));
         }
+        reader.tell(stop);
         match reader.parser.proceed_next_document() {
             Ok(true) => {}
-            Ok(false) | Err(_) => return,
+            Ok(false) | Err(_) => return None,
         }
     }
+}
+
+/// The last `---` from an offset to the line of another that ends a line but does not start it.
+fn glued(text: &str, from: usize, to: usize) -> Option<usize> {
+    let to = to + text.get(to..)?.find('\n')? + 1;
+    let part = text.get(from..to)?;
+    let mut end = part.len();
+    while let Some(at) = part[..end].rfind("---") {
+        let before = part[..at].chars().next_back();
+        let ends = part[at + 3..].starts_with(['\n', '\r']);
+        if ends && before.is_some_and(|c| !c.is_whitespace() && c != '-') {
+            return Some(from + at);
+        }
+        end = at;
+    }
+    None
 }
 
 /// Whether a text is YAML without an error of syntax, and without mappings for keys.
@@ -101,6 +142,10 @@ struct Reader<'r, 'a, 's> {
     anchors: BTreeMap<usize, Anchor<'a>>,
     /// What aliases have been expanded to, in bytes of this document.
     copied: usize,
+    /// Where the document starts.
+    document: usize,
+    /// Items of the document were handed on.
+    streamed: bool,
     text: &'r mut Text<'a>,
     sink: &'r mut Sink<'s>,
 }
@@ -117,11 +162,12 @@ impl<'a> Reader<'_, 'a, '_> {
 
     fn documents(&mut self) -> Result<(), Stop> {
         loop {
-            match self.next()?.0 {
+            let (event, span) = self.next()?;
+            match event {
                 Event::StreamEnd => return Ok(()),
                 Event::DocumentStart(..) => {
                     self.anchors.clear();
-                    self.copied = 0;
+                    (self.copied, self.document, self.streamed) = (0, start(&span), false);
                     self.document()?;
                 }
                 Event::StreamStart | Event::DocumentEnd => {}
@@ -210,6 +256,7 @@ impl<'a> Reader<'_, 'a, '_> {
             let told = self.sink.log.len();
             self.node(item, event, &span, 3)?;
             if item.get(0, "kind").is_some() {
+                self.streamed = true;
                 self.sink.object(self.text, item, 0, Some(&ListHead::default()), told);
             } else {
                 waiting.push(core::mem::replace(item, Tree::new(self.source)));

@@ -258,9 +258,9 @@ pub struct EndpointSlice {
     pub ports: Vec<EndpointPort>,
 }
 
-/// An endpoint.
+/// An endpoint. Until `discovery.k8s.io/v1` its node and zone were in `topology`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", from = "AnyEndpoint")]
 pub struct Endpoint {
     /// Its addresses.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
@@ -283,6 +283,32 @@ pub struct Endpoint {
     /// Its pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_ref: Option<TargetRef>,
+}
+
+/// [`Endpoint`] in its old and its new shape.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct AnyEndpoint {
+    #[serde(deserialize_with = "nullable")]
+    addresses: Vec<Arc<str>>,
+    #[serde(deserialize_with = "nullable")]
+    conditions: Conditions,
+    hostname: Option<Arc<str>>,
+    node_name: Option<Arc<str>>,
+    zone: Option<Arc<str>>,
+    hints: Option<EndpointHints>,
+    target_ref: Option<TargetRef>,
+    #[serde(alias = "deprecatedTopology", deserialize_with = "nullable")]
+    topology: Map,
+}
+
+impl From<AnyEndpoint> for Endpoint {
+    fn from(any: AnyEndpoint) -> Self {
+        let AnyEndpoint { addresses, conditions, hostname, node_name, zone, hints, target_ref, topology } = any;
+        let node_name = node_name.or_else(|| topology.get("kubernetes.io/hostname").cloned());
+        let zone = zone.or_else(|| topology.get("topology.kubernetes.io/zone").cloned());
+        Self { addresses, conditions, hostname, node_name, zone, hints, target_ref }
+    }
 }
 
 /// The conditions of an endpoint.
@@ -428,8 +454,8 @@ pub struct IngressSpec {
     /// Its class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress_class_name: Option<Arc<str>>,
-    /// For what no rule matches.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// For what no rule matches; `backend` until `networking.k8s.io/v1`.
+    #[serde(alias = "backend", skip_serializing_if = "Option::is_none")]
     pub default_backend: Option<IngressBackend>,
     /// Hosts with certificates.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
@@ -487,9 +513,9 @@ pub struct HttpIngressPath {
     pub backend: IngressBackend,
 }
 
-/// Who answers.
+/// Who answers. Until `networking.k8s.io/v1` a Service was `serviceName` and `servicePort`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", from = "AnyIngressBackend")]
 pub struct IngressBackend {
     /// A Service.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -497,6 +523,31 @@ pub struct IngressBackend {
     /// Another object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<TargetRef>,
+}
+
+/// [`IngressBackend`] in its old and its new shape.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct AnyIngressBackend {
+    service: Option<IngressServiceBackend>,
+    resource: Option<TargetRef>,
+    service_name: Option<Arc<str>>,
+    service_port: Option<IntOrString>,
+}
+
+impl From<AnyIngressBackend> for IngressBackend {
+    fn from(any: AnyIngressBackend) -> Self {
+        let AnyIngressBackend { service, resource, service_name, service_port } = any;
+        let port = match service_port {
+            Some(IntOrString::Int(number)) => {
+                ServiceBackendPort { number: u16::try_from(number).ok(), name: None }
+            }
+            Some(IntOrString::String(name)) => ServiceBackendPort { number: None, name: Some(name) },
+            None => ServiceBackendPort::default(),
+        };
+        let old = service_name.map(|name| IngressServiceBackend { name, port });
+        Self { service: service.or(old), resource }
+    }
 }
 
 /// A Service that answers.
