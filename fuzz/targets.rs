@@ -9,6 +9,8 @@ use std::sync::{Arc, LazyLock};
 use kubenet_core::addr::{Family, MacAddr, Protocol};
 use kubenet_core::assume::{Assume, Fault, KEYS};
 use kubenet_core::dataplane::{Choices, Client, EventId, FlowId, Log, Machine, Recorder, Seeded, Skb};
+use kubenet_core::k8s::load::{LoadOptions, Source};
+use kubenet_core::network::{Limits, Network, Question, Table};
 use kubenet_core::packet::{self, View};
 use kubenet_core::plan::{
     Action, Address, BridgePort, Chain, FdbEntry, Hook, IpRule, Link, LinkKind, MachineId, MachineKind,
@@ -16,8 +18,10 @@ use kubenet_core::plan::{
     Socket, SocketState, Vxlan,
 };
 use kubenet_core::question::Endpoint;
+use kubenet_core::scenario::Scenario;
 use kubenet_core::text::{self, WithoutOrigin};
 use kubenet_core::time::{Duration, Instant};
+use kubenet_core::trace::{self, Detail};
 
 /// A target.
 pub(crate) struct Target {
@@ -29,10 +33,12 @@ pub(crate) struct Target {
     pub(crate) pace: u64,
 }
 
-/// All targets. The loader of manifests joins them here.
-pub(crate) const ALL: [Target; 11] = [
+/// All targets.
+pub(crate) const ALL: [Target; 13] = [
     Target { name: "frames", run: frames, pace: 1 },
     Target { name: "packet", run: packet, pace: 100 },
+    Target { name: "manifests", run: manifests, pace: 1 },
+    Target { name: "scenario", run: scenario, pace: 2 },
     Target { name: "question", run: question, pace: 100 },
     Target { name: "assume", run: assume, pace: 20 },
     Target { name: "text_route", run: text_route, pace: 6 },
@@ -43,6 +49,44 @@ pub(crate) const ALL: [Target; 11] = [
     Target { name: "text_ss", run: text_ss, pace: 10 },
     Target { name: "text_nmstate", run: text_nmstate, pace: 40 },
 ];
+
+/// Manifests or dumps, loaded, resolved, and asked: an inventory, the tables of a node, a trace between two pods.
+pub(crate) fn manifests(data: &[u8]) {
+    let source = Source { name: "fuzz.yaml", bytes: data };
+    let network = Network::load(&[source], &LoadOptions::default(), Assume::default(), None);
+    network.diagnostics().for_each(|diagnostic| assert!(!diagnostic.to_string().is_empty()));
+    assert!(network.inventory().pods == network.cluster().pods.len());
+    let cluster = network.cluster();
+    for node in cluster.nodes.iter().take(2) {
+        for table in [Table::IpRoute, Table::IpAddr, Table::BridgeFdb, Table::Ss] {
+            let _a_name_may_be_no_word =
+                network.render(&format!("node/{}", node.name), "default", table, false);
+        }
+    }
+    let addresses = cluster.pods.iter().flat_map(|pod| &pod.addresses).take(3);
+    let ends: Vec<String> = addresses.map(|addr| format!("{addr}")).collect();
+    let small = Limits { steps: 2_000, branches: 4, bytes: 1 << 20 };
+    for (from, to) in ends.iter().zip(ends.iter().rev()) {
+        let to = if to.contains(':') { format!("[{to}]:80") } else { format!("{to}:80") };
+        let question = Question { limits: small, ..Question::new(from, to) };
+        let Ok(trace) = network.trace(&question) else { continue };
+        for case in &trace.outcomes {
+            assert!(!trace::lines(&trace, case, Detail::Full).is_empty());
+            assert!(trace::mermaid(&trace, case).starts_with("sequenceDiagram"));
+            assert!(!trace::pcapng(case).is_empty());
+        }
+    }
+}
+
+/// A scenario file, read and run.
+pub(crate) fn scenario(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(scenario) = Scenario::parse("fuzz.md", text) else { return };
+    let updated = scenario.updated(&scenario.run());
+    // What came is what is expected from then on.
+    let again = Scenario::parse("fuzz.md", &updated).expect("an answer ends no block");
+    assert!(again.run().iter().all(kubenet_core::scenario::Check::is_good), "{updated}");
+}
 
 /// Frames for a node with a bridge, a VXLAN device and a pod.
 ///
