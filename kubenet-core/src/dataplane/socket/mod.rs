@@ -7,7 +7,6 @@
 mod tcp;
 
 use alloc::format;
-use alloc::string::String;
 use core::fmt;
 use core::net::IpAddr;
 
@@ -170,8 +169,8 @@ impl Connections {
 
 /// Who gets a packet.
 enum Listener {
-    /// A socket: its words and origin.
-    Socket(String, Origin),
+    /// A socket.
+    Socket(Origin),
     /// Nothing says whether there is one.
     Unsaid,
     /// Nobody: the origin of the proof, if one was given.
@@ -461,7 +460,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             }
             match socket.state {
                 SocketState::Listen => {
-                    return Listener::Socket(format!("{protocol}/{dport}"), socket.origin.clone());
+                    return Listener::Socket(socket.origin.clone());
                 }
                 SocketState::Closed => closed = Some(socket.origin.clone()),
             }
@@ -475,14 +474,16 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
 
     /// Notes the delivery to a listener; `None` (and the packet) when nobody listens.
     fn accept(&mut self, link: u32, key: &ConnectionKey, skb: Skb) -> Result<Skb, (Skb, Option<Origin>)> {
-        let (listener, origin) = match self.listener(key.protocol, key.local.0, key.local.1) {
-            Listener::Socket(words, origin) => (Some(words), Some(origin)),
-            Listener::Unsaid => (None, None),
+        let origin = match self.listener(key.protocol, key.local.0, key.local.1) {
+            Listener::Socket(origin) => Some(origin),
+            Listener::Unsaid => None,
             Listener::Nobody(origin) => return Err((skb, origin)),
         };
         let mut skb = skb;
-        let port = Some(key.local.1);
-        self.note(&mut skb, Some(link), Stage::Socket, || (EventKind::Delivered { listener, port }, origin));
+        self.note(&mut skb, Some(link), Stage::Socket, || {
+            let listener = origin.is_some().then(|| format!("{}/{}", key.protocol, key.local.1));
+            (EventKind::Delivered { listener, port: Some(key.local.1) }, origin)
+        });
         Ok(skb)
     }
 
