@@ -346,13 +346,13 @@ fn class_e_and_the_zero_network_are_forwarded_and_a_broadcast_address_is_local()
         "eth0",
         udp("10.0.1.9", "10.0.2.255"),
         &expect![[r#"
-        eth0 ingress: in 10.0.1.9:4000 → 10.0.2.255:53 udp ttl 64
-        eth0 route: Local
-        eth0 socket: Delivered
-        - socket: made 10.0.2.255:53 → 10.0.1.9:4000 udp ttl 64
-        - route: route 10.0.1.0/24 dev eth0 table 254
-        eth0 egress: out 10.0.2.255:53 → 10.0.1.9:4000 udp ttl 64 to 02:00:00:00:00:ee
-    "#]],
+            eth0 ingress: in 10.0.1.9:4000 → 10.0.2.255:53 udp ttl 64
+            eth0 route: Local
+            eth0 socket: Delivered
+            - socket: made 10.0.1.1:53 → 10.0.1.9:4000 udp ttl 64
+            - route: route 10.0.1.0/24 dev eth0 table 254
+            eth0 egress: out 10.0.1.1:53 → 10.0.1.9:4000 udp ttl 64 to 02:00:00:00:00:ee
+        "#]],
     );
 }
 

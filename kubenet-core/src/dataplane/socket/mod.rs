@@ -516,10 +516,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         match self.accept(link, &key, skb) {
             Ok(skb) => {
                 let payload = packet::l4_bytes(&skb.bytes, ip).get(8..).unwrap_or(&[]).to_vec();
-                let _ =
-                    self.send_with(FlowKind::Reply, skb.last, Some(key.local.0), key.remote.0, 0, |meta| {
-                        packet::udp(meta, key.local.1, key.remote.1, &payload)
-                    });
+                // To a broadcast or multicast address the route chooses who answers (`ip_route_output_key`).
+                let source = Some(key.local.0).filter(|addr| self.st.local_link(*addr).is_some());
+                let _ = self.send_with(FlowKind::Reply, skb.last, source, key.remote.0, 0, |meta| {
+                    packet::udp(meta, key.local.1, key.remote.1, &payload)
+                });
             }
             Err((skb, origin)) => {
                 let about = skb.clone();
