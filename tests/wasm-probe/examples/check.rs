@@ -11,13 +11,21 @@ use wasmi::{Engine, Linker, Module, Store, TypedFunc};
 /// What the module may ask of its host.
 const DECLARED_IMPORTS: &[&str] = &[];
 
-const CLUSTER: &str = r#"{
-  "apiVersion": "v1", "kind": "List", "items": [
-    {"kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "a"}]}},
-    {"kind": "Deployment", "metadata": {"name": "b"},
-     "spec": {"replicas": 2, "template": {"metadata": {"labels": {"app": "b"}}}}}
-  ]
-}"#;
+const CLUSTER: &str = "
+apiVersion: v1
+kind: Pod
+metadata: { name: a }
+spec: { containers: [{ name: main }] }
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: b }
+spec:
+  replicas: 2
+  template:
+    metadata: { labels: { app: b } }
+    spec: { containers: [{ name: main, ports: [{ containerPort: 80 }] }] }
+";
 
 fn main() -> Result<()> {
     let path = std::env::args().nth(1).context("which module?")?;
@@ -45,7 +53,7 @@ fn main() -> Result<()> {
     let (got, native) = (String::from_utf8(bytes)?, answer(CLUSTER));
 
     ensure!(got == native, "the module says\n{got}\nand the native build says\n{native}");
-    if !(got.contains("default/a [") && got.lines().any(|line| line == "Answered")) {
+    if !(got.contains("default/a [") && got.lines().any(|line| line.starts_with("connected"))) {
         bail!("no pod or no answer to its client:\n{got}");
     }
     let (lines, kib) = (got.lines().count(), module_bytes.len().div_ceil(1024));
