@@ -70,7 +70,8 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
                     false => strip_position(&format!("{error}")),
                 };
                 let kept = found.items.len();
-                let kept = if kept > 0 { format!("; the {kept} items before are loaded") } else { String::new() };
+                let kept =
+                    if kept > 0 { format!("; the {kept} items before are loaded") } else { String::new() };
                 sink.log.push(
                     Diagnostic::error("json-syntax", format!("not JSON: {what}{kept}")).at(Some(location)),
                 );

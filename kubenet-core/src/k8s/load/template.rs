@@ -14,9 +14,23 @@ pub(super) fn is_template(text: &str) -> bool {
         while let Some((_, after)) = rest.split_once("{{") {
             let word = after.trim_start_matches(['-', ' ']);
             if word.starts_with(['.', '$'])
-                || ["if ", "else", "end", "range ", "with ", "include ", "template ", "define ", "toYaml ", "/*", "tpl ", "required ", "default "]
-                    .iter()
-                    .any(|start| word.starts_with(start))
+                || [
+                    "if ",
+                    "else",
+                    "end",
+                    "range ",
+                    "with ",
+                    "include ",
+                    "template ",
+                    "define ",
+                    "toYaml ",
+                    "/*",
+                    "tpl ",
+                    "required ",
+                    "default ",
+                ]
+                .iter()
+                .any(|start| word.starts_with(start))
             {
                 return true;
             }
@@ -44,8 +58,9 @@ pub(super) fn kustomization(path: &str) -> Diagnostic {
         None if path == "-" => "DIR".into(),
         None => ".".into(),
     };
-    let message =
-        format!("{path} is a kustomization: it says how to change manifests, which are loaded here without the change");
+    let message = format!(
+        "{path} is a kustomization: it says how to change manifests, which are loaded here without the change"
+    );
     Diagnostic::warning("kustomization", message)
         .help(format!("render it first: kubectl kustomize {folder} | kubenet … -f -"))
 }

@@ -40,14 +40,12 @@ impl Position {
     fn after(self, bytes: &[u8]) -> Self {
         let characters = |bytes| count(bytes, |b| b & 0xc0 != 0x80);
         let offset = self.offset + bytes.len();
-        match bytes.iter().rposition(|&b| b == b'\n') {
-            None => Self { offset, line: self.line, column: self.column.saturating_add(characters(bytes)) },
-            Some(last) => {
-                let lines = count(bytes, |b| b == b'\n');
-                let column = characters(&bytes[last + 1..]) + 1;
-                Self { offset, line: self.line.saturating_add(lines), column }
-            }
+        let lines = count(bytes, |b| b == b'\n');
+        if lines == 0 {
+            return Self { offset, line: self.line, column: self.column.saturating_add(characters(bytes)) };
         }
+        let last = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |newline| newline + 1);
+        Self { offset, line: self.line.saturating_add(lines), column: characters(&bytes[last..]) + 1 }
     }
 }
 
@@ -114,7 +112,7 @@ pub(super) fn texts<'a>(file: &Arc<str>, bytes: &'a [u8], log: &mut Vec<Diagnost
     }
     // Most sources are one text.
     if let Ok(text) = core::str::from_utf8(rest)
-        && !text.contains('\0')
+        && count(rest, |b| b == 0) == 0
         && !text.contains(LOGS_START)
     {
         return match text.trim_start().is_empty() {

@@ -46,8 +46,16 @@ fn read_documents(text: &mut Text<'_>, sink: &mut Sink<'_>, split: bool) -> Opti
     options.set_emit_comments(false);
     let (source, all) = (text.text, text.text);
     let parser = Parser::new_from_str_with_options(source, options);
-    let mut reader =
-        Reader { parser, source, anchors: BTreeMap::new(), copied: 0, document: 0, streamed: false, text, sink };
+    let mut reader = Reader {
+        parser,
+        source,
+        anchors: BTreeMap::new(),
+        copied: 0,
+        document: 0,
+        streamed: false,
+        text,
+        sink,
+    };
     loop {
         let stop = match reader.documents() {
             Ok(()) => return None,

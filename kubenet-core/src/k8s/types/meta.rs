@@ -4,7 +4,9 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+
+use super::read::{list, map, optional_text, text, texts};
 
 /// Labels, annotations, selectors.
 pub type Map = BTreeMap<Arc<str>, Arc<str>>;
@@ -14,27 +16,28 @@ pub type Map = BTreeMap<Arc<str>, Arc<str>>;
 #[serde(default, rename_all = "camelCase")]
 pub struct ObjectMeta {
     /// The name; empty where a template or `generateName` has none.
+    #[serde(deserialize_with = "text")]
     pub name: Arc<str>,
     /// What the API server makes the name from.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub generate_name: Option<Arc<str>>,
     /// The namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Arc<str>>,
     /// Given by the API server: shows that the object is part of a snapshot.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub uid: Option<Arc<str>>,
     /// Labels.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Map::is_empty")]
+    #[serde(deserialize_with = "map", skip_serializing_if = "Map::is_empty")]
     pub labels: Map,
     /// Annotations.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Map::is_empty")]
+    #[serde(deserialize_with = "map", skip_serializing_if = "Map::is_empty")]
     pub annotations: Map,
     /// Who made it.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub owner_references: Vec<OwnerReference>,
     /// It is being deleted since.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<Arc<str>>,
 }
 
@@ -50,10 +53,13 @@ impl ObjectMeta {
 #[serde(default, rename_all = "camelCase")]
 pub struct OwnerReference {
     /// The owner's API group and version.
+    #[serde(deserialize_with = "text")]
     pub api_version: Arc<str>,
     /// The owner's kind.
+    #[serde(deserialize_with = "text")]
     pub kind: Arc<str>,
     /// The owner's name.
+    #[serde(deserialize_with = "text")]
     pub name: Arc<str>,
     /// Whether it is the controlling one.
     pub controller: Option<bool>,
@@ -64,10 +70,10 @@ pub struct OwnerReference {
 #[serde(default, rename_all = "camelCase")]
 pub struct LabelSelector {
     /// Labels that must be there.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Map::is_empty")]
+    #[serde(deserialize_with = "map", skip_serializing_if = "Map::is_empty")]
     pub match_labels: Map,
     /// Conditions that must hold.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub match_expressions: Vec<LabelSelectorRequirement>,
 }
 
@@ -76,17 +82,12 @@ pub struct LabelSelector {
 #[serde(default, rename_all = "camelCase")]
 pub struct LabelSelectorRequirement {
     /// The label.
+    #[serde(deserialize_with = "text")]
     pub key: Arc<str>,
     /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
+    #[serde(deserialize_with = "text")]
     pub operator: Arc<str>,
     /// The values for the first two.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<Arc<str>>,
-}
-
-/// Reads `null` as the default: kubectl writes `labels: null` and `subsets: null`.
-pub(super) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }

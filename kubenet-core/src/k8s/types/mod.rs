@@ -8,6 +8,7 @@
 mod meta;
 mod net;
 mod pod;
+mod read;
 mod workload;
 
 use alloc::sync::Arc;

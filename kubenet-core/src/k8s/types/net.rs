@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::meta::{LabelSelector, Map, ObjectMeta, nullable};
+use super::meta::{LabelSelector, Map, ObjectMeta};
 use super::pod::IntOrString;
+use super::read::{list, map, nullable, optional_text, text, texts};
 
 /// A namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ pub struct ConfigMap {
     #[serde(deserialize_with = "nullable")]
     pub metadata: ObjectMeta,
     /// Its texts.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Map::is_empty")]
+    #[serde(deserialize_with = "map", skip_serializing_if = "Map::is_empty")]
     pub data: Map,
 }
 
@@ -49,55 +50,63 @@ pub struct Service {
 #[serde(default, rename_all = "camelCase")]
 pub struct ServiceSpec {
     /// `ClusterIP` (the default), `NodePort`, `LoadBalancer` or `ExternalName`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub r#type: Option<Arc<str>>,
     /// Labels of its pods.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Map::is_empty")]
+    #[serde(deserialize_with = "map", skip_serializing_if = "Map::is_empty")]
     pub selector: Map,
     /// Its ports.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<ServicePort>,
     /// Its first virtual address, or `None`.
-    #[serde(rename = "clusterIP", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "clusterIP",
+        deserialize_with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub cluster_ip: Option<Arc<str>>,
     /// All of them.
-    #[serde(rename = "clusterIPs", deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "clusterIPs", deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub cluster_ips: Vec<Arc<str>>,
     /// `IPv4`, `IPv6`.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub ip_families: Vec<Arc<str>>,
     /// `SingleStack`, `PreferDualStack` or `RequireDualStack`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub ip_family_policy: Option<Arc<str>>,
     /// Addresses that are routed to nodes by somebody else.
-    #[serde(rename = "externalIPs", deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "externalIPs", deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub external_ips: Vec<Arc<str>>,
     /// The DNS name of an `ExternalName`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub external_name: Option<Arc<str>>,
     /// `Cluster` or `Local`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub external_traffic_policy: Option<Arc<str>>,
     /// `Cluster` or `Local`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub internal_traffic_policy: Option<Arc<str>>,
     /// Preference for near endpoints.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub traffic_distribution: Option<Arc<str>>,
     /// `None` or `ClientIP`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub session_affinity: Option<Arc<str>>,
     /// Its timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_affinity_config: Option<serde_json::Value>,
     /// The address that is asked for.
-    #[serde(rename = "loadBalancerIP", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "loadBalancerIP",
+        deserialize_with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub load_balancer_ip: Option<Arc<str>>,
     /// Who makes the load balancer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub load_balancer_class: Option<Arc<str>>,
     /// Who may come in by it.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub load_balancer_source_ranges: Vec<Arc<str>>,
     /// Whether a load balancer needs node ports; yes when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,12 +124,12 @@ pub struct ServiceSpec {
 #[serde(default, rename_all = "camelCase")]
 pub struct ServicePort {
     /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
     /// Its number.
     pub port: u16,
     /// `TCP` (the default), `UDP` or `SCTP`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Arc<str>>,
     /// The pods' port; the same number when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,7 +138,7 @@ pub struct ServicePort {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_port: Option<u16>,
     /// What is spoken there.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub app_protocol: Option<Arc<str>>,
 }
 
@@ -147,7 +156,7 @@ pub struct ServiceStatus {
 #[serde(default, rename_all = "camelCase")]
 pub struct LoadBalancerStatus {
     /// Its ways in.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub ingress: Vec<LoadBalancerIngress>,
 }
 
@@ -156,13 +165,13 @@ pub struct LoadBalancerStatus {
 #[serde(default, rename_all = "camelCase")]
 pub struct LoadBalancerIngress {
     /// Its address.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub ip: Option<Arc<str>>,
     /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Arc<str>>,
     /// `VIP` or `Proxy`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub ip_mode: Option<Arc<str>>,
 }
 
@@ -174,7 +183,7 @@ pub struct Endpoints {
     #[serde(deserialize_with = "nullable")]
     pub metadata: ObjectMeta,
     /// Addresses with ports.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub subsets: Vec<EndpointSubset>,
 }
 
@@ -183,13 +192,13 @@ pub struct Endpoints {
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointSubset {
     /// Ready.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Address>,
     /// Not ready.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub not_ready_addresses: Vec<Address>,
     /// Their ports.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<EndpointPort>,
 }
 
@@ -198,12 +207,13 @@ pub struct EndpointSubset {
 #[serde(default, rename_all = "camelCase")]
 pub struct Address {
     /// The address.
+    #[serde(deserialize_with = "text")]
     pub ip: Arc<str>,
     /// Its own DNS name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Arc<str>>,
     /// Its node.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub node_name: Option<Arc<str>>,
     /// Its pod.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,11 +225,13 @@ pub struct Address {
 #[serde(default, rename_all = "camelCase")]
 pub struct TargetRef {
     /// Its kind.
+    #[serde(deserialize_with = "text")]
     pub kind: Arc<str>,
     /// Its namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Arc<str>>,
     /// Its name.
+    #[serde(deserialize_with = "text")]
     pub name: Arc<str>,
 }
 
@@ -228,16 +240,16 @@ pub struct TargetRef {
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointPort {
     /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
     /// Its number; all ports when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// `TCP` (the default), `UDP` or `SCTP`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Arc<str>>,
     /// What is spoken there.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub app_protocol: Option<Arc<str>>,
 }
 
@@ -249,12 +261,13 @@ pub struct EndpointSlice {
     #[serde(deserialize_with = "nullable")]
     pub metadata: ObjectMeta,
     /// `IPv4`, `IPv6` or `FQDN`.
+    #[serde(deserialize_with = "text")]
     pub address_type: Arc<str>,
     /// The endpoints.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<Endpoint>,
     /// Their ports.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<EndpointPort>,
 }
 
@@ -263,19 +276,19 @@ pub struct EndpointSlice {
 #[serde(default, rename_all = "camelCase", from = "AnyEndpoint")]
 pub struct Endpoint {
     /// Its addresses.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Arc<str>>,
     /// Whether it can be used.
     #[serde(deserialize_with = "nullable")]
     pub conditions: Conditions,
     /// Its own DNS name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Arc<str>>,
     /// Its node.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub node_name: Option<Arc<str>>,
     /// Its zone.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub zone: Option<Arc<str>>,
     /// Who should use it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -289,7 +302,7 @@ pub struct Endpoint {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct AnyEndpoint {
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "texts")]
     addresses: Vec<Arc<str>>,
     #[serde(deserialize_with = "nullable")]
     conditions: Conditions,
@@ -298,13 +311,14 @@ struct AnyEndpoint {
     zone: Option<Arc<str>>,
     hints: Option<EndpointHints>,
     target_ref: Option<TargetRef>,
-    #[serde(alias = "deprecatedTopology", deserialize_with = "nullable")]
+    #[serde(alias = "deprecatedTopology", deserialize_with = "map")]
     topology: Map,
 }
 
 impl From<AnyEndpoint> for Endpoint {
     fn from(any: AnyEndpoint) -> Self {
-        let AnyEndpoint { addresses, conditions, hostname, node_name, zone, hints, target_ref, topology } = any;
+        let AnyEndpoint { addresses, conditions, hostname, node_name, zone, hints, target_ref, topology } =
+            any;
         let node_name = node_name.or_else(|| topology.get("kubernetes.io/hostname").cloned());
         let zone = zone.or_else(|| topology.get("topology.kubernetes.io/zone").cloned());
         Self { addresses, conditions, hostname, node_name, zone, hints, target_ref }
@@ -331,10 +345,10 @@ pub struct Conditions {
 #[serde(default, rename_all = "camelCase")]
 pub struct EndpointHints {
     /// Clients of these zones.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub for_zones: Vec<NamedZone>,
     /// Clients of these nodes.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub for_nodes: Vec<NamedZone>,
 }
 
@@ -343,6 +357,7 @@ pub struct EndpointHints {
 #[serde(default, rename_all = "camelCase")]
 pub struct NamedZone {
     /// The name.
+    #[serde(deserialize_with = "text")]
     pub name: Arc<str>,
 }
 
@@ -366,7 +381,7 @@ pub struct NetworkPolicySpec {
     #[serde(deserialize_with = "nullable")]
     pub pod_selector: LabelSelector,
     /// `Ingress`, `Egress`.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub policy_types: Vec<Arc<str>>,
     /// What may come in.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -411,9 +426,10 @@ pub struct NetworkPolicyPeer {
 #[serde(default, rename_all = "camelCase")]
 pub struct IpBlock {
     /// The block.
+    #[serde(deserialize_with = "text")]
     pub cidr: Arc<str>,
     /// But not these.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<Arc<str>>,
 }
 
@@ -422,7 +438,7 @@ pub struct IpBlock {
 #[serde(default, rename_all = "camelCase")]
 pub struct NetworkPolicyPort {
     /// `TCP` (the default), `UDP` or `SCTP`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Arc<str>>,
     /// The port, by number or name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -452,16 +468,16 @@ pub struct Ingress {
 #[serde(default, rename_all = "camelCase")]
 pub struct IngressSpec {
     /// Its class.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub ingress_class_name: Option<Arc<str>>,
     /// For what no rule matches; `backend` until `networking.k8s.io/v1`.
     #[serde(alias = "backend", skip_serializing_if = "Option::is_none")]
     pub default_backend: Option<IngressBackend>,
     /// Hosts with certificates.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub tls: Vec<IngressTls>,
     /// Its rules.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<IngressRule>,
 }
 
@@ -470,10 +486,10 @@ pub struct IngressSpec {
 #[serde(default, rename_all = "camelCase")]
 pub struct IngressTls {
     /// The hosts.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<Arc<str>>,
     /// Where the certificate is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<Arc<str>>,
 }
 
@@ -482,7 +498,7 @@ pub struct IngressTls {
 #[serde(default, rename_all = "camelCase")]
 pub struct IngressRule {
     /// The host; all when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
     /// Its paths.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -494,7 +510,7 @@ pub struct IngressRule {
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpIngressRuleValue {
     /// The paths.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<HttpIngressPath>,
 }
 
@@ -503,10 +519,10 @@ pub struct HttpIngressRuleValue {
 #[serde(default, rename_all = "camelCase")]
 pub struct HttpIngressPath {
     /// The path.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub path: Option<Arc<str>>,
     /// `Exact`, `Prefix` or `ImplementationSpecific`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub path_type: Option<Arc<str>>,
     /// Who answers.
     #[serde(deserialize_with = "nullable")]
@@ -555,6 +571,7 @@ impl From<AnyIngressBackend> for IngressBackend {
 #[serde(default, rename_all = "camelCase")]
 pub struct IngressServiceBackend {
     /// Its name.
+    #[serde(deserialize_with = "text")]
     pub name: Arc<str>,
     /// Its port.
     #[serde(deserialize_with = "nullable")]
@@ -569,7 +586,7 @@ pub struct ServiceBackendPort {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<u16>,
     /// The name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
 }
 
@@ -590,5 +607,6 @@ pub struct IngressClass {
 #[serde(default, rename_all = "camelCase")]
 pub struct IngressClassSpec {
     /// The controller's name.
+    #[serde(deserialize_with = "text")]
     pub controller: Arc<str>,
 }

@@ -8,7 +8,8 @@ use core::fmt;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::meta::{Map, ObjectMeta, nullable};
+use super::meta::{Map, ObjectMeta};
+use super::read::{list, map, nullable, optional_text, text, texts};
 
 /// A number, or the name of a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -63,16 +64,20 @@ pub struct Node {
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeSpec {
     /// The first pod range.
-    #[serde(rename = "podCIDR", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "podCIDR", deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub pod_cidr: Option<Arc<str>>,
     /// All pod ranges, the first included.
-    #[serde(rename = "podCIDRs", deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "podCIDRs", deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub pod_cidrs: Vec<Arc<str>>,
     /// The cloud's name for the machine.
-    #[serde(rename = "providerID", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "providerID",
+        deserialize_with = "optional_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub provider_id: Option<Arc<str>>,
     /// What keeps pods away.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<Taint>,
     /// Cordoned.
     #[serde(deserialize_with = "nullable")]
@@ -84,11 +89,13 @@ pub struct NodeSpec {
 #[serde(default, rename_all = "camelCase")]
 pub struct Taint {
     /// Its key.
+    #[serde(deserialize_with = "text")]
     pub key: Arc<str>,
     /// Its value.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub value: Option<Arc<str>>,
     /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    #[serde(deserialize_with = "text")]
     pub effect: Arc<str>,
 }
 
@@ -97,10 +104,10 @@ pub struct Taint {
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeStatus {
     /// Addresses and names.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<NodeAddress>,
     /// Conditions, such as `Ready`.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// What runs on it.
     #[serde(deserialize_with = "nullable")]
@@ -112,8 +119,10 @@ pub struct NodeStatus {
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeAddress {
     /// `InternalIP`, `ExternalIP`, `Hostname`, `InternalDNS` or `ExternalDNS`.
+    #[serde(deserialize_with = "text")]
     pub r#type: Arc<str>,
     /// The address.
+    #[serde(deserialize_with = "text")]
     pub address: Arc<str>,
 }
 
@@ -122,16 +131,22 @@ pub struct NodeAddress {
 #[serde(default, rename_all = "camelCase")]
 pub struct NodeInfo {
     /// `linux` or `windows`.
+    #[serde(deserialize_with = "text")]
     pub operating_system: Arc<str>,
     /// The distribution.
+    #[serde(deserialize_with = "text")]
     pub os_image: Arc<str>,
     /// The kernel.
+    #[serde(deserialize_with = "text")]
     pub kernel_version: Arc<str>,
     /// The container runtime.
+    #[serde(deserialize_with = "text")]
     pub container_runtime_version: Arc<str>,
     /// The kubelet.
+    #[serde(deserialize_with = "text")]
     pub kubelet_version: Arc<str>,
     /// kube-proxy; wrong on some clusters, gone since 1.33.
+    #[serde(deserialize_with = "text")]
     pub kube_proxy_version: Arc<str>,
 }
 
@@ -140,8 +155,10 @@ pub struct NodeInfo {
 #[serde(default, rename_all = "camelCase")]
 pub struct Condition {
     /// Its name.
+    #[serde(deserialize_with = "text")]
     pub r#type: Arc<str>,
     /// `True`, `False` or `Unknown`.
+    #[serde(deserialize_with = "text")]
     pub status: Arc<str>,
 }
 
@@ -165,10 +182,10 @@ pub struct Pod {
 #[serde(default, rename_all = "camelCase")]
 pub struct PodSpec {
     /// The node that it runs on.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub node_name: Option<Arc<str>>,
     /// Labels that its node must have.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Map::is_empty")]
+    #[serde(deserialize_with = "map", skip_serializing_if = "Map::is_empty")]
     pub node_selector: Map,
     /// It shares the node's network namespace.
     #[serde(deserialize_with = "nullable")]
@@ -177,31 +194,31 @@ pub struct PodSpec {
     #[serde(rename = "hostIPC", deserialize_with = "nullable")]
     pub host_ipc: bool,
     /// Its own host name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub hostname: Option<Arc<str>>,
     /// The headless Service that its DNS name is under.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub subdomain: Option<Arc<str>>,
     /// Its service account.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<Arc<str>>,
     /// Its runtime class.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub runtime_class_name: Option<Arc<str>>,
     /// How its `resolv.conf` is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub dns_policy: Option<Arc<str>>,
     /// `Always`, `OnFailure` or `Never`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<Arc<str>>,
     /// Taints that it bears.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
     /// Containers that run before the others, or with them (`restartPolicy: Always`).
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub init_containers: Vec<Container>,
     /// Its containers.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<Container>,
 }
 
@@ -210,16 +227,16 @@ pub struct PodSpec {
 #[serde(default, rename_all = "camelCase")]
 pub struct Toleration {
     /// The taint's key; all when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub key: Option<Arc<str>>,
     /// `Equal` (the default) or `Exists`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub operator: Option<Arc<str>>,
     /// The taint's value.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub value: Option<Arc<str>>,
     /// The taint's effect; all when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub effect: Option<Arc<str>>,
 }
 
@@ -228,21 +245,22 @@ pub struct Toleration {
 #[serde(default, rename_all = "camelCase")]
 pub struct Container {
     /// Its name.
+    #[serde(deserialize_with = "text")]
     pub name: Arc<str>,
     /// Its image.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub image: Option<Arc<str>>,
     /// Its command.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<Arc<str>>,
     /// Its arguments.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<Arc<str>>,
     /// Its declared ports.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<ContainerPort>,
     /// `Always` makes a sidecar of an init container.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub restart_policy: Option<Arc<str>>,
     /// Asks whether it is alive.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -260,18 +278,18 @@ pub struct Container {
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerPort {
     /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub name: Option<Arc<str>>,
     /// Its number.
     pub container_port: u16,
     /// `TCP` (the default), `UDP` or `SCTP`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Arc<str>>,
     /// The port on the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_port: Option<u16>,
     /// The node's address for it.
-    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "hostIP", deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<Arc<str>>,
 }
 
@@ -298,13 +316,13 @@ pub struct PortAction {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<IntOrString>,
     /// Another host than the pod.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
     /// `HTTP` or `HTTPS`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub scheme: Option<Arc<str>>,
     /// The path.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub path: Option<Arc<str>>,
 }
 
@@ -313,22 +331,22 @@ pub struct PortAction {
 #[serde(default, rename_all = "camelCase")]
 pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub phase: Option<Arc<str>>,
     /// Its first address.
-    #[serde(rename = "podIP", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "podIP", deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub pod_ip: Option<Arc<str>>,
     /// All addresses, the first included.
-    #[serde(rename = "podIPs", deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "podIPs", deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub pod_ips: Vec<PodIp>,
     /// Its node's first address.
-    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "hostIP", deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<Arc<str>>,
     /// Its node's addresses.
-    #[serde(rename = "hostIPs", deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "hostIPs", deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub host_ips: Vec<PodIp>,
     /// Conditions, such as `Ready`.
-    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
 
@@ -337,5 +355,6 @@ pub struct PodStatus {
 #[serde(default, rename_all = "camelCase")]
 pub struct PodIp {
     /// The address.
+    #[serde(deserialize_with = "text")]
     pub ip: Arc<str>,
 }

@@ -4,8 +4,9 @@ use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::meta::{LabelSelector, ObjectMeta, nullable};
+use super::meta::{LabelSelector, ObjectMeta};
 use super::pod::PodSpec;
+use super::read::{nullable, optional_text};
 
 /// A pod template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub struct WorkloadSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<serde_json::Value>,
     /// A StatefulSet's headless Service.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub service_name: Option<Arc<str>>,
     /// Where a StatefulSet starts to count.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +132,7 @@ pub struct JobSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completions: Option<u32>,
     /// `NonIndexed` (the default) or `Indexed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub completion_mode: Option<Arc<str>>,
     /// No pods now.
     #[serde(deserialize_with = "nullable")]
@@ -161,7 +162,7 @@ pub struct CronJob {
 #[serde(default, rename_all = "camelCase")]
 pub struct CronJobSpec {
     /// When.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_text", skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Arc<str>>,
     /// Not now.
     #[serde(deserialize_with = "nullable")]
