@@ -16,9 +16,9 @@ use serde_json::value::RawValue;
 
 use super::json_tree::Builder;
 use super::object::{Head, ListHead, Route, Sink, complete, known};
-use super::text::Text;
+use super::text::{LOGS_START, Text, logs_len};
 use super::tree::Tree;
-use super::{group, stream, yaml};
+use super::{group, stream, template, yaml};
 use crate::k8s::AnyObject;
 use crate::k8s::types::ObjectMeta;
 use crate::origin::Diagnostic;
@@ -42,7 +42,11 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
         if rest.is_empty() {
             return None;
         }
-        if !rest.starts_with(['{', '[']) {
+        if rest.starts_with(LOGS_START) {
+            at += logs_len(rest.as_bytes());
+            continue;
+        }
+        if !rest.starts_with(['{', '[']) || rest.starts_with("{{") {
             return Some(at);
         }
         if let Some(read) = stream::list(text, rest, sink) {
@@ -61,6 +65,9 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
             Err(error) => {
                 // A mapping in braces that is YAML and not JSON.
                 if !sink.hint.json && !error.is_eof() && yaml::is_good(rest) {
+                    return Some(at);
+                }
+                if template::is_template(rest) {
                     return Some(at);
                 }
                 let place = at + offset(rest, error.line(), error.column());

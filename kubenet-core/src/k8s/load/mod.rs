@@ -135,12 +135,12 @@ pub fn load(sources: &[Source<'_>], options: &LoadOptions) -> Loaded {
 
 /// Reads JSON as long as it is JSON, and the rest as YAML.
 fn read(text: &mut Text<'_>, sink: &mut Sink<'_>) {
+    let Some(rest) = json::read(text, sink) else { return };
+    let mut text = text.tail(rest);
     if template::is_template(text.text) {
         let start = text.text.find("{{").unwrap_or(0);
         sink.helm(Some(text.look_up(start, start + 2)));
         return;
     }
-    if let Some(rest) = json::read(text, sink) {
-        yaml::read(&mut text.tail(rest), sink);
-    }
+    yaml::read(&mut text, sink);
 }

@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 
 use crate::origin::{Diagnostic, Location};
 
-const LOGS_START: &str = "==== START logs for container ";
+/// The line before the logs of a container.
+pub(super) const LOGS_START: &str = "==== START logs for container ";
 const LOGS_END: &str = "==== END logs for container ";
 
 /// A part of a source.
@@ -110,15 +111,15 @@ pub(super) fn texts<'a>(file: &Arc<str>, bytes: &'a [u8], log: &mut Vec<Diagnost
     if let Some(after) = bytes.strip_prefix(b"\xef\xbb\xbf") {
         (rest, position.offset) = (after, 3);
     }
-    // Most sources are one text.
-    if let Ok(text) = core::str::from_utf8(rest)
-        && count(rest, |b| b == 0) == 0
-        && !text.contains(LOGS_START)
-    {
-        return match text.trim_start().is_empty() {
-            true => Vec::new(),
-            false => alloc::vec![Text { file: file.clone(), text, start: position, cursor: position }],
-        };
+    // Most sources are one text. JSON has its own way to deal with the rest.
+    if let Ok(text) = core::str::from_utf8(rest) {
+        let start = text.trim_start();
+        if start.is_empty() {
+            return Vec::new();
+        }
+        if start.starts_with(['{', '[']) || !(text.contains('\0') || text.contains(LOGS_START)) {
+            return alloc::vec![Text { file: file.clone(), text, start: position, cursor: position }];
+        }
     }
     let mut texts = Vec::new();
     while !rest.is_empty() {
@@ -128,16 +129,17 @@ pub(super) fn texts<'a>(file: &Arc<str>, bytes: &'a [u8], log: &mut Vec<Diagnost
             texts.push(Text { file: file.clone(), text: part.1, start, cursor: start });
         }
         let logs = &rest[end..];
-        let skipped = match line_start(logs, LOGS_END) {
-            Some(last) => {
-                logs[last..].iter().position(|&b| b == b'\n').map_or(logs.len(), |eol| last + eol + 1)
-            }
-            None => logs.len(),
-        };
+        let skipped = logs_len(logs);
         position = position.after(&rest[..end + skipped]);
         rest = &logs[skipped..];
     }
     texts
+}
+
+/// How many bytes the logs of a container have that a text starts with, the lines around them included; all if they have no end.
+pub(super) fn logs_len(bytes: &[u8]) -> usize {
+    let Some(last) = line_start(bytes, LOGS_END) else { return bytes.len() };
+    bytes[last..].iter().position(|&b| b == b'\n').map_or(bytes.len(), |end| last + end + 1)
 }
 
 /// The parts of a part that are text: all of it, or the documents without a bad byte. Each with its offset.
