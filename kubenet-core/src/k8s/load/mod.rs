@@ -18,6 +18,7 @@
 //! empty plain `List` says nothing. A list of one namespace counts like one of all: nothing in it tells them apart.
 
 mod de;
+mod embedded;
 mod field;
 mod group;
 mod json;
@@ -38,6 +39,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+pub(crate) use self::embedded::embedded;
 use self::object::Sink;
 pub use self::path::wants;
 use self::text::Text;

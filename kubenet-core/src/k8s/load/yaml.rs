@@ -13,7 +13,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use serde::Deserialize;
 
+use super::de::At;
 use super::object::{ListHead, Sink};
 use super::scalar::Scalar;
 use super::text::Text;
@@ -37,25 +39,8 @@ pub(super) fn read(text: &mut Text<'_>, sink: &mut Sink<'_>) {
 
 /// Reads documents until the end, or until one that breaks because of a glued `---`: where it starts, and where that is.
 fn read_documents(text: &mut Text<'_>, sink: &mut Sink<'_>, split: bool) -> Option<(usize, usize)> {
-    let depth = sink.limits.depth;
-    let mut options = granit_parser::options! {
-        emit_unresolved_aliases: true,
-        flow_nesting_limit: depth,
-        block_nesting_limit: depth,
-    };
-    options.set_emit_comments(false);
-    let (source, all) = (text.text, text.text);
-    let parser = Parser::new_from_str_with_options(source, options);
-    let mut reader = Reader {
-        parser,
-        source,
-        anchors: BTreeMap::new(),
-        copied: 0,
-        document: 0,
-        streamed: false,
-        text,
-        sink,
-    };
+    let all = text.text;
+    let mut reader = Reader::new(text, sink);
     loop {
         let stop = match reader.documents() {
             Ok(()) => return None,
@@ -90,6 +75,22 @@ fn glued(text: &str, from: usize, to: usize) -> Option<usize> {
         end = at;
     }
     None
+}
+
+/// The first document of a text as a plain value; `None` where there is none, or it is no YAML.
+pub(super) fn value(text: &mut Text<'_>, sink: &mut Sink<'_>) -> Option<serde_json::Value> {
+    let mut reader = Reader::new(text, sink);
+    let mut tree = Tree::new(reader.source);
+    loop {
+        let (event, span) = reader.next().ok()?;
+        if matches!(event, Event::StreamEnd) {
+            return None;
+        }
+        if !matches!(event, Event::StreamStart | Event::DocumentStart(..)) {
+            reader.node(&mut tree, event, &span, 1).ok()?;
+            return serde_json::Value::deserialize(At { tree: &tree, id: 0 }).ok();
+        }
+    }
 }
 
 /// Whether a text is YAML without an error of syntax, and without mappings for keys.
@@ -160,7 +161,20 @@ struct Reader<'r, 'a, 's> {
 
 type Step<'a> = (Event<'a>, Span);
 
-impl<'a> Reader<'_, 'a, '_> {
+impl<'r, 'a, 's> Reader<'r, 'a, 's> {
+    fn new(text: &'r mut Text<'a>, sink: &'r mut Sink<'s>) -> Self {
+        let depth = sink.limits.depth;
+        let mut options = granit_parser::options! {
+            emit_unresolved_aliases: true,
+            flow_nesting_limit: depth,
+            block_nesting_limit: depth,
+        };
+        options.set_emit_comments(false);
+        let source = text.text;
+        let parser = Parser::new_from_str_with_options(source, options);
+        Self { parser, source, anchors: BTreeMap::new(), copied: 0, document: 0, streamed: false, text, sink }
+    }
+
     fn next(&mut self) -> Result<Step<'a>, Stop> {
         match self.parser.next_event() {
             Some(step) => Ok(step?),

@@ -77,6 +77,24 @@ pub struct LabelSelector {
     pub match_expressions: Vec<LabelSelectorRequirement>,
 }
 
+impl LabelSelector {
+    /// Whether it selects something with these labels, which are sorted by key. An operator that does not exist selects
+    /// nothing: the API server refuses it.
+    pub fn matches(&self, labels: &[(Arc<str>, Arc<str>)]) -> bool {
+        let value = |key: &str| {
+            let at = labels.binary_search_by(|(other, _)| (**other).cmp(key)).ok()?;
+            labels.get(at).map(|(_, value)| value)
+        };
+        self.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted))
+            && self.match_expressions.iter().all(|wanted| match (&*wanted.operator, value(&wanted.key)) {
+                ("In", Some(value)) => wanted.values.contains(value),
+                ("NotIn", Some(value)) => !wanted.values.contains(value),
+                ("NotIn" | "DoesNotExist", None) | ("Exists", Some(_)) => true,
+                _ => false,
+            })
+    }
+}
+
 /// A condition on a label.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -90,4 +108,34 @@ pub struct LabelSelectorRequirement {
     /// The values for the first two.
     #[serde(deserialize_with = "texts", skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<Arc<str>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::sync::Arc;
+
+    use super::LabelSelector;
+
+    fn selects(selector: serde_json::Value) -> bool {
+        let selector: LabelSelector = serde_json::from_value(selector).unwrap();
+        let label = |key: &str, value: &str| (Arc::from(key), Arc::from(value));
+        selector.matches(&[label("app", "web"), label("tier", "front")])
+    }
+
+    #[test]
+    fn a_selector_selects_what_has_all_its_labels_and_meets_all_its_conditions() {
+        let condition = |key: &str, operator: &str, values: &[&str]| {
+            selects(
+                serde_json::json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]}),
+            )
+        };
+        assert!(selects(serde_json::json!({})));
+        assert!(selects(serde_json::json!({"matchLabels": {"app": "web", "tier": "front"}})));
+        assert!(!selects(serde_json::json!({"matchLabels": {"app": "web", "zone": "a"}})));
+        assert!(condition("app", "In", &["web", "api"]) && !condition("app", "In", &["api"]));
+        assert!(condition("zone", "NotIn", &["a"]) && !condition("app", "NotIn", &["web"]));
+        assert!(condition("app", "Exists", &[]) && !condition("zone", "Exists", &[]));
+        assert!(condition("zone", "DoesNotExist", &[]) && !condition("app", "DoesNotExist", &[]));
+        assert!(!condition("app", "Likes", &["web"]) && !condition("zone", "In", &["a"]));
+    }
 }
