@@ -8,6 +8,7 @@ mod address;
 mod change;
 mod check;
 mod control_plane;
+mod detect;
 mod index;
 mod kind;
 mod layers;
@@ -22,6 +23,7 @@ mod services;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod unmodelled;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -249,9 +251,17 @@ pub struct Unmodelled {
 pub enum Touches {
     /// Every packet between two different pods, nodes or anything else.
     Everything,
-    /// Packets that these pods (indices into [`Cluster::pods`]) send or get.
+    /// Packets that these pods (indices into [`Cluster::pods`], ascending) send or get.
     Pods(Vec<u32>),
-    /// Packets that these nodes (indices into [`Cluster::nodes`]) or pods on them send or get.
+    /// Connections that these pods (likewise) open, but for those to their own node.
+    Opened(Vec<u32>),
+    /// Connections that are opened to these pods (likewise), but for those from their own node.
+    Accepted(Vec<u32>),
+    /// Packets between these pods (likewise) and hosts outside of the cluster.
+    PodsOutside(Vec<u32>),
+    /// Packets between the cluster and hosts outside of it.
+    Outside,
+    /// Packets that these nodes (indices into [`Cluster::nodes`], ascending) or pods on them send or get.
     Nodes(Vec<u32>),
     /// Packets between pods of different nodes.
     BetweenNodes,

@@ -14,8 +14,8 @@ use super::control_plane::{Template, WorkloadIn};
 use super::layers::{self, Facts};
 use super::services::ServiceIn;
 use super::{
-    Cluster, InputMode, Namespace, Node, Parts, Pod, Settings, Workload, address, check, missing, nodes,
-    play, read, said, services,
+    Cluster, InputMode, Namespace, Node, Parts, Pod, Settings, Workload, address, check, detect, missing,
+    nodes, play, read, said, services, unmodelled,
 };
 use crate::assume::Assume;
 use crate::k8s::{DEFAULT_NAMESPACE, Objects};
@@ -73,12 +73,13 @@ pub fn resolve(
 ) -> (Cluster, Vec<Diagnostic>) {
     let mut log = Vec::new();
     let input = read::input(objects, &mut log);
-    let detected = Settings::default();
-    let (mut parts, mut found) = resolve_input(input, detected, assume, mode);
+    let detected = detect::detect(objects, &mut log);
+    let (mut parts, mut found) = resolve_input(input, detected.settings, assume, mode);
     log.append(&mut found);
     if parts.mode == InputMode::Snapshot {
         parts.missing = missing::missing(objects, &parts.settings);
     }
+    parts.unmodelled = unmodelled::unmodelled(objects, &parts, detected.dataplanes);
     parts.objects = objects.clone();
     (finish(parts, assume, &mut log), log)
 }

@@ -16,7 +16,14 @@ use crate::plan::MachineId;
 
 /// Where a case's packets went, as far as doubts ask.
 pub(super) struct Ends {
-    pods: Vec<u32>,
+    /// The pod that opens the connection.
+    from: Option<u32>,
+    /// The pod that it is opened to.
+    to: Option<u32>,
+    /// A pod, and the namespace of its own node.
+    own_node: bool,
+    /// One of the two is not part of the cluster.
+    outside: bool,
     nodes: Vec<u32>,
     destinations: Vec<IpAddr>,
     /// The sender and the receiver are different namespaces.
@@ -54,8 +61,12 @@ impl Ends {
             ends().map(|(machine, _)| machine.0).filter(|node| !nodes.contains(node)).collect::<Vec<_>>(),
         );
         nodes.retain(|node| (*node as usize) < cluster.nodes.len());
+        let own_node = to.is_some_and(|to| to.0 == from.0 && (to.1 == 0) != (from.1 == 0));
         Self {
-            pods: ends().filter_map(pod).collect(),
+            from: pod(from),
+            to: to.and_then(pod),
+            own_node,
+            outside: ends().any(|(machine, _)| machine.0 as usize >= cluster.nodes.len()),
             nodes,
             destinations,
             apart: to.is_none_or(|to| to != from),
@@ -64,10 +75,18 @@ impl Ends {
     }
 
     fn touched(&self, touches: &Touches) -> bool {
+        let among = |pods: &[u32], pod: Option<u32>| pod.is_some_and(|pod| pods.binary_search(&pod).is_ok());
+        let either = |pods: &[u32]| among(pods, self.from) || among(pods, self.to);
         match touches {
             Touches::Everything => self.apart,
-            Touches::Pods(pods) => self.apart && self.pods.iter().any(|pod| pods.contains(pod)),
-            Touches::Nodes(nodes) => self.apart && self.nodes.iter().any(|node| nodes.contains(node)),
+            Touches::Pods(pods) => self.apart && either(pods),
+            Touches::Opened(pods) => self.apart && !self.own_node && among(pods, self.from),
+            Touches::Accepted(pods) => self.apart && !self.own_node && among(pods, self.to),
+            Touches::PodsOutside(pods) => self.outside && either(pods),
+            Touches::Outside => self.outside,
+            Touches::Nodes(nodes) => {
+                self.apart && self.nodes.iter().any(|node| nodes.binary_search(node).is_ok())
+            }
             Touches::BetweenNodes => self.between_nodes,
             Touches::To(nets) => {
                 self.destinations.iter().any(|addr| nets.iter().any(|net| net.contains(addr)))
