@@ -44,6 +44,24 @@ use crate::addr::Family;
 /// The one kube-proxy version that is modelled so far.
 pub const PROXY_VERSION: &str = "1.36";
 
+/// The sysctls that are modelled, by name, as `sysctl -a` has them.
+pub const SYSCTLS: [&str; 14] = [
+    "net.bridge.bridge-nf-call-ip6tables",
+    "net.bridge.bridge-nf-call-iptables",
+    "net.ipv4.conf.all.accept_local",
+    "net.ipv4.conf.all.arp_ignore",
+    "net.ipv4.conf.all.forwarding",
+    "net.ipv4.conf.all.route_localnet",
+    "net.ipv4.conf.all.rp_filter",
+    "net.ipv4.conf.all.send_redirects",
+    "net.ipv4.fib_multipath_hash_policy",
+    "net.ipv4.icmp_echo_ignore_all",
+    "net.ipv4.ip_default_ttl",
+    "net.ipv4.ip_forward",
+    "net.ipv6.conf.all.disable_ipv6",
+    "net.ipv6.conf.all.forwarding",
+];
+
 /// What the user says about the network. Every field may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -146,6 +146,7 @@ pub(super) fn finish(mut parts: Parts, assume: &Assume, log: &mut Vec<Diagnostic
     let closed = said::pod_ports(&cluster, "closed", &assume.closed, log);
     (cluster.listeners, cluster.closed) = (Arc::new(listeners), Arc::new(closed));
     said::known_faults(&cluster, log);
+    said::known_sysctls(assume, log);
     cluster
 }
 

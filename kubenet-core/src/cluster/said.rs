@@ -1,4 +1,4 @@
-//! Looks up what the assumptions name: pods and workloads in `place`, pods with listeners and closed ports, places of faults.
+//! Looks up what the assumptions name: pods and workloads in `place`, pods with listeners and closed ports, places of faults, sysctls.
 //!
 //! What does not exist is told and left out; a fault of an unknown place stays, and does nothing.
 
@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Cluster, Kind, Node, PodPort};
-use crate::assume::{Assume, Fault, PortRef, Where};
+use crate::assume::{Assume, Fault, PortRef, SYSCTLS, Where};
 use crate::k8s::DEFAULT_NAMESPACE;
 use crate::origin::{Diagnostic, ObjectRef};
 
@@ -91,6 +91,16 @@ fn unknown_place(cluster: &Cluster, fault: &Fault) -> Option<String> {
             let missing = cluster.pod_named(namespace, name).is_none();
             missing.then(|| format!("pod '{name}' in namespace '{namespace}'"))
         }
+    }
+}
+
+/// Tells which sysctls are not modelled.
+pub(super) fn known_sysctls(assume: &Assume, log: &mut Vec<Diagnostic>) {
+    let unknown = assume.sysctls.keys().filter(|name| !SYSCTLS.contains(&&*name.replace('/', ".")));
+    for name in unknown {
+        let message = format!("sysctls: {name} is not modelled; it changes nothing");
+        let help = format!("modelled are {}", SYSCTLS.join(", "));
+        log.push(Diagnostic::warning("assumption-unknown", message).help(help));
     }
 }
 

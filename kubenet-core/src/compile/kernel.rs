@@ -121,8 +121,8 @@ pub(super) fn sysctls(cluster: &Cluster) -> Sysctls {
     sysctls
 }
 
-/// Whether the model knows a sysctl. Names as in `ip-sysctl.rst`, with `.` or `/` between the words.
-pub(super) fn set_sysctl(sysctls: &mut Sysctls, name: &str, value: i64) -> bool {
+/// Sets one of [`SYSCTLS`](crate::assume::SYSCTLS), with `.` or `/` between the words; gives whether it is one of them.
+fn set_sysctl(sysctls: &mut Sysctls, name: &str, value: i64) -> bool {
     let name = name.replace('/', ".");
     let on = value != 0;
     let small = u8::try_from(value).unwrap_or(0);
@@ -151,5 +151,25 @@ pub(super) fn setting_origin<T>(setting: &crate::cluster::Setting<T>, key: &'sta
     match &setting.evidence {
         crate::cluster::Evidence::Detected { origin, .. } => origin.clone(),
         crate::cluster::Evidence::Assumed | crate::cluster::Evidence::Given => Origin::assumption(key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::set_sysctl;
+    use crate::assume::SYSCTLS;
+    use crate::plan::Sysctls;
+
+    #[test]
+    fn every_sysctl_that_is_told_to_be_modelled_changes_something() {
+        for name in SYSCTLS {
+            let set = |value| {
+                let mut sysctls = Sysctls::default();
+                assert!(set_sysctl(&mut sysctls, &name.replace('.', "/"), value), "{name}");
+                sysctls
+            };
+            assert_ne!(set(0), set(7), "{name}");
+        }
+        assert!(!set_sysctl(&mut Sysctls::default(), "net.ipv4.tcp_syncookies", 1));
     }
 }
