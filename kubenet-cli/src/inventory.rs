@@ -1,7 +1,7 @@
 //! `kubenet inventory`.
 
-use kubenet_core::cluster::{Evidence, InputMode};
-use kubenet_core::network::{Inventory, Network};
+use kubenet_core::cluster::{Cni, Evidence, InputMode};
+use kubenet_core::network::{Inventory, Network, NodeLine};
 use kubenet_core::origin::Severity;
 
 use crate::args::{InventoryArgs, InventoryOutput};
@@ -43,28 +43,8 @@ fn text(network: &Network, inventory: &Inventory, out: &mut Out) -> anyhow::Resu
     }
 
     heading("network", out)?;
-    for line in &inventory.settings {
-        let why = match &line.evidence {
-            Evidence::Assumed => "assumed".to_string(),
-            Evidence::Given => "given".to_string(),
-            Evidence::Detected { because, .. } => format!("detected: {because}"),
-        };
-        out.line(&format!("  {:<15} {:<32} {}", line.key, clean(&line.value), paint(style::DIM, &why)))?;
-    }
-
-    heading(&format!("nodes ({})", inventory.nodes.len()), out)?;
-    for node in inventory.nodes.iter().take(LISTED) {
-        let list = |items: Vec<String>| if items.is_empty() { "–".to_string() } else { items.join(", ") };
-        let addresses = list(node.addresses.iter().map(ToString::to_string).collect());
-        let ranges = list(node.pod_cidrs.iter().map(ToString::to_string).collect());
-        let made_up = if node.made_up { "  made up" } else { "" };
-        out.line(&format!(
-            "  {:<24} {addresses:<24} pods {:<4} from {ranges}{}",
-            clean(&node.name),
-            node.pods,
-            paint(style::DIM, made_up)
-        ))?;
-    }
+    settings(network, inventory, out)?;
+    nodes(inventory, out)?;
     more(inventory.nodes.len(), out)?;
 
     let cluster = network.cluster();
@@ -93,6 +73,54 @@ fn text(network: &Network, inventory: &Inventory, out: &mut Out) -> anyhow::Resu
     let (errors, warnings, notes) = (count(Severity::Error), count(Severity::Warning), count(Severity::Note));
     heading("diagnostics", out)?;
     out.line(&format!("  {errors} errors, {warnings} warnings, {notes} notes (-v tells them too)"))
+}
+
+fn settings(network: &Network, inventory: &Inventory, out: &mut Out) -> anyhow::Result<()> {
+    let cni = &network.cluster().settings.cni.value;
+    let width = inventory.settings.iter().map(|line| line.value.chars().count()).max().unwrap_or(0).min(40);
+    for line in &inventory.settings {
+        let (mut value, mut why) = (clean(&line.value), evidence(&line.evidence));
+        // Between the nodes of a CNI that is not modelled, no underlay is.
+        if line.key == "underlay" && line.evidence == Evidence::Assumed && matches!(cni, Cni::Other(_)) {
+            value = "–".into();
+            why = format!("not known: the inside of {} is not modelled", clean(cni.as_str()));
+        }
+        out.line(&format!("  {:<15} {value:<width$} {}", line.key, paint(style::DIM, &why)))?;
+    }
+    Ok(())
+}
+
+fn evidence(evidence: &Evidence) -> String {
+    match evidence {
+        Evidence::Assumed => "assumed".into(),
+        Evidence::Given => "given".into(),
+        Evidence::Detected { because, .. } => format!("detected: {}", clean(because)),
+    }
+}
+
+fn nodes(inventory: &Inventory, out: &mut Out) -> anyhow::Result<()> {
+    let list = |items: Vec<String>| if items.is_empty() { "–".to_string() } else { items.join(", ") };
+    let row = |node: &NodeLine| {
+        let addresses = list(node.addresses.iter().map(ToString::to_string).collect());
+        let version = node.kubelet_version.as_deref().map(clean).unwrap_or_default();
+        [clean(&node.name), addresses, version]
+    };
+    heading(&format!("nodes ({})", inventory.nodes.len()), out)?;
+    let listed: Vec<(&NodeLine, [String; 3])> =
+        inventory.nodes.iter().take(LISTED).map(|node| (node, row(node))).collect();
+    let width = |column: usize| listed.iter().map(|(_, row)| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2)];
+    for (node, [name, addresses, version]) in &listed {
+        let [a, b, c] = widths;
+        let ranges = list(node.pod_cidrs.iter().map(ToString::to_string).collect());
+        let made_up = if node.made_up { "  made up" } else { "" };
+        out.line(&format!(
+            "  {name:<a$}  {addresses:<b$}  {version:<c$}  pods {:<4} from {ranges}{}",
+            node.pods,
+            paint(style::DIM, made_up)
+        ))?;
+    }
+    Ok(())
 }
 
 fn more(all: usize, out: &mut Out) -> anyhow::Result<()> {

@@ -167,7 +167,10 @@ pub(super) fn segment(cluster: &Cluster, id: SegmentId) -> Option<Segment> {
         }),
         POD_NETWORK => match cni::fabric(cluster) {
             cni::Fabric::Opaque(unknown) => Some(Segment {
-                name: format!("pod network ({})", settings.cni.value).into(),
+                name: match settings.cni.is_assumed() {
+                    true => "pod network".into(),
+                    false => format!("pod network ({})", settings.cni.value).into(),
+                },
                 mtu_bytes: settings.mtu.value,
                 opaque: Some(unknown),
                 origin: setting_origin(&settings.cni, "cni"),

@@ -80,6 +80,9 @@ pub struct NodeLine {
     pub addresses: Vec<IpAddr>,
     /// Its pod ranges.
     pub pod_cidrs: Vec<IpNet>,
+    /// The version of its kubelet, where the input says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubelet_version: Option<Arc<str>>,
     /// How many pods run on it.
     pub pods: usize,
     /// Whether it is made up.
@@ -93,10 +96,15 @@ pub(super) fn inventory(network: &Network) -> Inventory {
     let of_input = |namespace: &Arc<str>, name: &Arc<str>| {
         network.objects().pods.contains_key(&(namespace.clone(), name.clone()))
     };
+    let version = |name: &Arc<str>| {
+        let node = network.objects().nodes.get(&("".into(), name.clone()))?;
+        Some(node.status.node_info.kubelet_version.clone()).filter(|version| !version.is_empty())
+    };
     let nodes = cluster.nodes.iter().enumerate().map(|(place, node)| NodeLine {
         name: node.name.clone(),
         addresses: node.addresses.clone(),
         pod_cidrs: node.pod_cidrs.clone(),
+        kubelet_version: version(&node.name),
         pods: cluster.pods_on_node.get(place).map_or(0, Vec::len),
         made_up: made_up(&node.origin),
     });

@@ -154,10 +154,17 @@ pub(super) fn see(agent: &Agent<'_>, found: &mut Found) {
             return;
         }
     }
-    if let ("kindnet", Some(container)) = (known.name, main)
-        && kindnet_enforces(container) == Some(true)
-    {
-        found.enforces("kindnet", format!("kindnet enforces NetworkPolicies: {because}"), agent.origin);
+    if let ("kindnet", Some(container)) = (known.name, main) {
+        if kindnet_enforces(container) == Some(true) {
+            found.enforces("kindnet", format!("kindnet enforces NetworkPolicies: {because}"), agent.origin);
+        }
+        if flag(container, "ipsec-overlay", false) {
+            let because = format!("{} runs with --ipsec-overlay", agent.shown());
+            found.joins_nodes("kindnet", "IPsec", &because, agent.origin);
+        }
+        if flag(container, "disable-cni", false) {
+            return;
+        }
     }
     found.sees(known.name, Sign::Agent, because, agent.origin);
 }
@@ -239,9 +246,12 @@ fn kube_router(agent: &Agent<'_>, container: &Container, found: &mut Found) {
     }
 }
 
-/// kind's kindnetd enforces policies since kind 0.24 (its images are named by date), kindnet as a project of its own since 1.3.
-/// `None` where the tag tells nothing.
+/// kind's kindnetd enforces policies since kind 0.24 (its images are named by date), kindnet as a project of its own since 1.3,
+/// and since it is one of Kubernetes'. `None` where the tag tells nothing.
 fn kindnet_enforces(container: &Container) -> Option<bool> {
+    if option(container, "network-policy").is_some() || image_is(container, "networking/kindnet") {
+        return Some(flag(container, "network-policy", true));
+    }
     // 23 July 2024, as the images' tags write days.
     const FIRST_DAY: u32 = 20_240_723;
     let (_, tag) = image(container);

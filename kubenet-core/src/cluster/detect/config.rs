@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use serde_json::Value;
 
-use super::{Claim, Claims, Dataplane, Found, Rank, Reach, args};
-use crate::cluster::{Effect, Underlay};
+use super::{Claim, Claims, Found, Rank, args};
+use crate::cluster::Underlay;
 use crate::k8s::Objects;
 use crate::k8s::load::embedded;
 use crate::k8s::types::{ConfigMap, Shared};
@@ -193,18 +193,7 @@ pub(super) fn flannel_backend(
         "host-gw" => Underlay::HostGw,
         // Subnets are given out, and whoever runs the network routes them.
         "alloc" => Underlay::Routed,
-        _ => {
-            if !found.dataplanes.iter().any(|known| known.reach == Reach::BetweenNodes) {
-                found.dataplanes.push(Dataplane {
-                    why: format!("flannel joins the nodes by {backend} ({because}); that is not modelled"),
-                    what_would_settle_it: "tcpdump on both nodes".into(),
-                    effect: Effect::Change,
-                    reach: Reach::BetweenNodes,
-                    origin: origin.clone(),
-                });
-            }
-            return;
-        }
+        _ => return found.joins_nodes("flannel", backend, &because, origin),
     };
     found.underlay.add(Claim { value, because, origin: origin.clone(), rank });
 }

@@ -183,6 +183,19 @@ impl Found {
         }
     }
 
+    fn joins_nodes(&mut self, who: &str, how: &str, because: &str, origin: &Origin) {
+        if self.dataplanes.iter().any(|known| known.reach == Reach::BetweenNodes) {
+            return;
+        }
+        self.dataplanes.push(Dataplane {
+            why: alloc::format!("{who} joins the nodes by {how} ({because}); that is not modelled"),
+            what_would_settle_it: "tcpdump on both nodes".into(),
+            effect: Effect::Change,
+            reach: Reach::BetweenNodes,
+            origin: origin.clone(),
+        });
+    }
+
     fn handles_services(&mut self, who: &str, because: &str, origin: &Origin) {
         if self.dataplanes.iter().any(|known| known.reach == Reach::Services) {
             return;
