@@ -18,7 +18,7 @@ use crate::origin::Origin;
 /// Reads an agent's arguments.
 pub(super) fn read(agent: &Agent<'_>, found: &mut Found) {
     for container in agent.containers() {
-        let is = |name: &str| &*container.name == name || image_is(container, name);
+        let is = |name: &str| &*container.name == name || runs(container, name);
         let says = Says { agent, container };
         if is("kube-apiserver") {
             says.ranges("service-cluster-ip-range", &mut found.service_cidr);
@@ -32,6 +32,12 @@ pub(super) fn read(agent: &Agent<'_>, found: &mut Found) {
             kube_proxy(&says, found);
         }
     }
+}
+
+/// Whether a container's image is that of a program; older images are named after their architecture too.
+fn runs(container: &Container, name: &str) -> bool {
+    image_is(container, name)
+        || ["amd64", "arm64"].iter().any(|arch| image_is(container, &format!("{name}-{arch}")))
 }
 
 struct Says<'a> {

@@ -369,7 +369,8 @@ pub(super) fn choose(found: &mut Found, log: &mut Vec<Diagnostic>) -> Option<See
 /// What follows from a CNI by itself.
 pub(super) fn consequences(objects: &Objects, seen: &Seen, found: &mut Found) {
     let enforces = KNOWN.iter().any(|known| known.name == seen.cni && known.enforces);
-    if enforces && found.enforces_never.is_none() {
+    let declines = found.declines.as_ref().is_some_and(|by| by.who == seen.cni);
+    if enforces && !declines {
         let because = format!("{} enforces NetworkPolicies: {}", seen.cni, seen.because);
         found.enforces(seen.cni, because, &seen.origin);
     }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use serde_json::Value;
 
+use super::cni::Enforcer;
 use super::{Claim, Claims, Found, Rank, args};
 use crate::cluster::Underlay;
 use crate::k8s::Objects;
@@ -177,6 +178,10 @@ fn flannel(file: &File, cni: &str, found: &mut Found) {
     let said =
         if direct { format!("backend {backend} with DirectRouting") } else { format!("backend {backend}") };
     let because = format!("{} says {said}", file.shown);
+    if direct {
+        // The nodes' annotations say vxlan all the same.
+        found.underlay = Claims::default();
+    }
     flannel_backend(if direct { "host-gw" } else { backend }, because, &file.origin, Rank::Config, found);
 }
 
@@ -208,7 +213,8 @@ fn cilium(map: &Shared<ConfigMap>, found: &mut Found) {
     }
     if get("enable-policy") == Some("never") {
         found.enforcers.retain(|enforcer| enforcer.who != "cilium");
-        found.enforces_never = Some((format!("{} says enable-policy never", file.shown), map.origin.clone()));
+        let because = format!("{} says enable-policy never", file.shown);
+        found.declines = Some(Enforcer { who: "cilium", because, origin: map.origin.clone() });
     }
     if matches!(get("ipam"), Some("cluster-pool" | "cluster-pool-v2beta")) {
         let pools = ["cluster-pool-ipv4-cidr", "cluster-pool-ipv6-cidr"];

@@ -71,8 +71,8 @@ struct Found {
     cnis: Vec<cni::Seen>,
     /// What enforces NetworkPolicies.
     enforcers: Vec<cni::Enforcer>,
-    /// The CNI is told not to.
-    enforces_never: Option<(String, Origin)>,
+    /// A CNI that would enforce them and is told not to.
+    declines: Option<cni::Enforcer>,
     /// Cilium adds to another CNI.
     cilium_chained: bool,
     underlay: Claims<Underlay>,
@@ -117,13 +117,12 @@ fn settle(
     if let Some(seen) = cni {
         s.cni = seen.setting();
         let itself = found.enforcers.iter().find(|by| by.who == seen.cni);
-        match (itself.or_else(|| found.enforcers.first()), &found.enforces_never) {
-            (Some(by), _) => {
-                s.policy_enforced = Setting::detected(true, by.because.clone(), by.origin.clone());
-            }
-            (None, Some((because, origin))) => {
-                s.policy_enforced = Setting::detected(false, because.clone(), origin.clone());
-            }
+        let declines = found.declines.as_ref().filter(|by| by.who == seen.cni);
+        let says =
+            |value, by: &cni::Enforcer| Setting::detected(value, by.because.clone(), by.origin.clone());
+        match (itself.or_else(|| found.enforcers.first()), declines) {
+            (Some(by), _) => s.policy_enforced = says(true, by),
+            (None, Some(by)) => s.policy_enforced = says(false, by),
             (None, None) => cni::enforces_none(&seen, &mut s.policy_enforced),
         }
     }

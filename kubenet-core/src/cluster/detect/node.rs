@@ -9,7 +9,7 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 
 use super::agent::words;
-use super::cni::Sign;
+use super::cni::{Enforcer, Sign};
 use super::{Claim, Claims, Found, Rank, config};
 use crate::addr::Family;
 use crate::k8s::Objects;
@@ -128,6 +128,10 @@ fn k3s(objects: &Objects, node: &Shared<Node>, found: &mut Found) {
     if option("disable-network-policy").is_none() {
         let because = format!("{} runs k3s {version}, which enforces NetworkPolicies", shown(node));
         found.enforces("k3s", because, &node.origin);
+    } else {
+        let because = format!("{} runs k3s with --disable-network-policy", shown(node));
+        let origin = node.origin.clone();
+        found.declines.get_or_insert(Enforcer { who: "flannel", because, origin });
     }
 }
 
