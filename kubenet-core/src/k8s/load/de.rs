@@ -144,7 +144,9 @@ impl<'de, 'a> At<'de, 'a> {
             Scalar::Bool(_) => format!(
                 "write \"{text}\": kubectl reads YAML 1.1, where unquoted y, n, yes, no, on, off, true and false are booleans"
             ),
-            _ => format!("write \"{text}\""),
+            Scalar::Null | Scalar::Int(_) | Scalar::UInt(_) | Scalar::Float(_) | Scalar::Text(_) => {
+                format!("write \"{text}\"")
+            }
         };
         Fault { help: Some(help), ..self.fault("text") }
     }
@@ -349,7 +351,8 @@ impl<'de> SeqAccess<'de> for Items<'de, '_> {
             let (id, node) = (self.at, self.tree.node(self.at));
             self.at = node.next;
             if !node.dropped {
-                return seed.deserialize(At { tree: self.tree, id }).map(Some);
+                let item = seed.deserialize(At { tree: self.tree, id });
+                return item.map(Some).map_err(|fault| fault.at(id));
             }
         }
         Ok(None)
@@ -378,6 +381,6 @@ impl<'de> MapAccess<'de> for Items<'de, '_> {
         }
         let id = self.at;
         self.at = self.tree.node(id).next;
-        seed.deserialize(At { tree: self.tree, id })
+        seed.deserialize(At { tree: self.tree, id }).map_err(|fault| fault.at(id))
     }
 }

@@ -4,21 +4,18 @@
 //! between them (`kubectl cluster-info dump`, JSON lines). Where a value is cut off or broken, its complete items are
 //! kept and reading goes on at the next line that starts with a brace.
 
-use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
-use core::fmt;
 use core::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny};
 
+use super::json_seed::{DocumentSeed, Found, Named, Peek};
 use super::json_tree::Builder;
 use super::object::{Head, ListHead, Route, Sink, complete, known};
 use super::text::{LOGS_START, Text, logs_len};
 use super::tree::Tree;
-use super::{group, stream, template, yaml};
+use super::{group, json_stream, template, yaml};
 use crate::k8s::AnyObject;
 use crate::k8s::types::ObjectMeta;
 use crate::origin::Diagnostic;
@@ -49,7 +46,7 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
         if !rest.starts_with(['{', '[']) || rest.starts_with("{{") {
             return Some(at);
         }
-        if let Some(read) = stream::list(text, rest, sink) {
+        if let Some(read) = json_stream::list(text, rest, sink) {
             at += read;
             continue;
         }
@@ -76,9 +73,10 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
                     true => "it ends in the middle".into(),
                     false => strip_position(&format!("{error}")),
                 };
-                let kept = found.items.len();
-                let kept =
-                    if kept > 0 { format!("; the {kept} items before are loaded") } else { String::new() };
+                let kept = match found.items.len() {
+                    0 => String::new(),
+                    complete => format!("; the complete items before it are loaded ({complete})"),
+                };
                 sink.log.push(
                     Diagnostic::error("json-syntax", format!("not JSON: {what}{kept}")).at(Some(location)),
                 );
@@ -92,17 +90,6 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
             }
         }
     }
-}
-
-/// A value of which only the outermost level is read.
-#[derive(Debug, Default)]
-struct Found<'a> {
-    kind: Option<Cow<'a, str>>,
-    api_version: Option<Cow<'a, str>>,
-    items: Vec<&'a RawValue>,
-    /// It has items, or is an array.
-    is_list: bool,
-    is_array: bool,
 }
 
 /// Hands on what a document holds.
@@ -232,199 +219,4 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
 
 fn strip_position(message: &str) -> String {
     message.split(" at line ").next().unwrap_or(message).into()
-}
-
-/// A text, borrowed where it has no escapes; other values are skipped.
-pub(super) struct AnyText;
-
-impl<'de> DeserializeSeed<'de> for AnyText {
-    type Value = Option<Cow<'de, str>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for AnyText {
-    type Value = Option<Cow<'de, str>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Owned(text.into())))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(None)
-    }
-}
-
-/// Reads a value into a [`Found`], which keeps what was read before an error.
-struct DocumentSeed<'f, 'a>(&'f mut Found<'a>);
-
-impl<'de> DeserializeSeed<'de> for DocumentSeed<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for DocumentSeed<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object or a list of objects")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(AnyText)? {
-            match key.as_deref() {
-                Some("kind") => self.0.kind = map.next_value_seed(AnyText)?,
-                Some("apiVersion") => self.0.api_version = map.next_value_seed(AnyText)?,
-                Some("items") => map.next_value_seed(Items(self.0))?,
-                Some(_) | None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        self.0.is_array = true;
-        Items(self.0).visit_seq(seq)
-    }
-}
-
-/// Collects the items of a list; another value than a list is skipped.
-struct Items<'f, 'a>(&'f mut Found<'a>);
-
-impl<'de> DeserializeSeed<'de> for Items<'_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Items<'_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        self.0.is_list = true;
-        while let Some(item) = seq.next_element()? {
-            self.0.items.push(item);
-        }
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        AnyText.visit_map(map).map(drop)
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.0.is_list = true;
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-}
-
-/// The first two things to know of an item. Reading ends, as an error, when both are known.
-#[derive(Debug, Default)]
-struct Peek<'a> {
-    kind: Option<Cow<'a, str>>,
-    api_version: Option<Cow<'a, str>>,
-}
-
-impl<'de> Visitor<'de> for &mut Peek<'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key_seed(AnyText)? {
-            match key.as_deref() {
-                Some("kind") => self.kind = map.next_value_seed(AnyText)?,
-                Some("apiVersion") => self.api_version = map.next_value_seed(AnyText)?,
-                Some(_) | None => drop(map.next_value::<IgnoredAny>()?),
-            }
-            if self.kind.is_some() && self.api_version.is_some() {
-                return Err(A::Error::custom(""));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// All that is read of an object of a kind that is not read.
-#[derive(serde::Deserialize)]
-pub(super) struct Named<'a> {
-    #[serde(borrow, default)]
-    pub(super) metadata: NamedMetadata<'a>,
-}
-
-/// Its metadata.
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-pub(super) struct NamedMetadata<'a> {
-    #[serde(borrow)]
-    pub(super) name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    pub(super) namespace: Option<Cow<'a, str>>,
 }

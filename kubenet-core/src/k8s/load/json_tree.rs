@@ -11,11 +11,12 @@ use core::fmt;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json::{AnyText, place_of};
+use super::json::place_of;
+use super::json_seed::AnyText;
 use super::object::Sink;
 use super::text::Text;
 use super::tree::{Kind, NodeId, Tree};
-use super::yaml;
+use super::yaml_map;
 use crate::origin::Diagnostic;
 
 /// Makes a tree of a value that is known to be JSON.
@@ -91,7 +92,7 @@ impl<'a> Builder<'_, 'a, '_> {
     fn drop_repeated(&mut self, id: NodeId) {
         for (earlier, later) in self.tree.repeated(id) {
             self.tree.drop_node(earlier);
-            let found = yaml::repeated(self.tree, self.text, earlier, later);
+            let found = yaml_map::repeated(self.tree, self.text, earlier, later);
             self.sink.log.push(found);
         }
     }

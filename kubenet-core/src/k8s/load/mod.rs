@@ -22,18 +22,21 @@ mod embedded;
 mod field;
 mod group;
 mod json;
+mod json_seed;
+mod json_stream;
 mod json_tree;
 mod keep;
 mod object;
 mod path;
 mod scalar;
-mod stream;
 mod template;
 #[cfg(test)]
 mod tests;
 mod text;
 mod tree;
 mod yaml;
+mod yaml_map;
+mod yaml_node;
 
 use alloc::format;
 use alloc::sync::Arc;

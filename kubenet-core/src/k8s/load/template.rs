@@ -10,33 +10,9 @@ use crate::origin::Diagnostic;
 /// a sidecar injector); they are good YAML.
 pub(super) fn is_template(text: &str) -> bool {
     let acts = |line: &str| {
-        let mut rest = line;
-        while let Some((_, after)) = rest.split_once("{{") {
-            let word = after.trim_start_matches(['-', ' ']);
-            if word.starts_with(['.', '$'])
-                || [
-                    "if ",
-                    "else",
-                    "end",
-                    "range ",
-                    "with ",
-                    "include ",
-                    "template ",
-                    "define ",
-                    "toYaml ",
-                    "/*",
-                    "tpl ",
-                    "required ",
-                    "default ",
-                ]
-                .iter()
-                .any(|start| word.starts_with(start))
-            {
-                return true;
-            }
-            rest = after;
-        }
-        false
+        let actions = line.split("{{").skip(1).filter(|action| action.contains("}}"));
+        let mut words = actions.map(|action| action.trim_start_matches(['-', ' ']));
+        words.any(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || ".$/\"(`".contains(c)))
     };
     text.contains("{{") && text.lines().any(acts) && !yaml::is_good(text)
 }

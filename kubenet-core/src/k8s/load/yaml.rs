@@ -2,24 +2,24 @@
 //!
 //! In: a text. Out: objects, handed to the [`Sink`] as soon as each is complete, so that a list of any length needs the memory of
 //! one item. After an error the parser goes on at the next `---`; what was complete before it is kept. Aliases are copied, up to
-//! a budget. Merge keys and keys that are no text follow go-yaml v2 (`decode.go` in `sigs.k8s.io/yaml/goyaml.v2`): a merge
-//! counts where it stands, so that it overrides what is above it.
+//! a budget.
 
-use alloc::borrow::Cow;
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the parser's enums are open, and new variants are of no concern"
+)]
+
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::ops::Range;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScanError, Span, StrInput};
 use serde::Deserialize;
 
 use super::de::At;
 use super::object::{ListHead, Sink};
-use super::scalar::Scalar;
 use super::text::Text;
-use super::tree::{Kind, Node, NodeId, Tree};
+use super::tree::{Kind, Tree};
 use crate::origin::Diagnostic;
 
 /// Reads all documents of a text.
@@ -28,12 +28,18 @@ use crate::origin::Diagnostic;
 /// breaks that document. kubectl refuses such a file; here the line is split.
 pub(super) fn read(text: &mut Text<'_>, sink: &mut Sink<'_>) {
     let mut rest = text.tail(0);
+    let mut places = Vec::new();
     while let Some((document, glued)) = read_documents(&mut rest, sink, true) {
-        let message = "a line break is missing before '---', and kubectl would refuse the file";
-        let location = rest.look_up(glued, glued + 3);
-        sink.log.push(Diagnostic::warning("yaml-joined", message).at(Some(location)));
+        places.push(rest.look_up(glued, glued + 3));
         read_documents(&mut rest.slice(document, glued), sink, false);
         rest = rest.tail(glued);
+    }
+    let mut places = places.into_iter();
+    if let Some(first) = places.next() {
+        let message = "a line break is missing before '---', and kubectl would refuse the file";
+        let mut found = Diagnostic::warning("yaml-joined", message).at(Some(first));
+        found.related = places.map(|place| ("and here".into(), place)).collect();
+        sink.log.push(found.help("end each file with a line break before joining them"));
     }
 }
 
@@ -122,7 +128,7 @@ pub(super) fn is_good(text: &str) -> bool {
 }
 
 /// Why a document ends early.
-enum Stop {
+pub(super) enum Stop {
     Syntax(ScanError),
     /// It is larger than is allowed.
     Limit {
@@ -139,27 +145,27 @@ impl From<ScanError> for Stop {
 }
 
 /// What an alias stands for.
-struct Anchor<'a> {
-    tree: Tree<'a>,
-    height: usize,
-    cost: usize,
+pub(super) struct Anchor<'a> {
+    pub(super) tree: Tree<'a>,
+    pub(super) height: usize,
+    pub(super) cost: usize,
 }
 
-struct Reader<'r, 'a, 's> {
-    parser: Parser<'a, StrInput<'a>>,
-    source: &'a str,
-    anchors: BTreeMap<usize, Anchor<'a>>,
+pub(super) struct Reader<'r, 'a, 's> {
+    pub(super) parser: Parser<'a, StrInput<'a>>,
+    pub(super) source: &'a str,
+    pub(super) anchors: BTreeMap<usize, Anchor<'a>>,
     /// What aliases have been expanded to, in bytes of this document.
-    copied: usize,
+    pub(super) copied: usize,
     /// Where the document starts.
-    document: usize,
+    pub(super) document: usize,
     /// Items of the document were handed on.
-    streamed: bool,
-    text: &'r mut Text<'a>,
-    sink: &'r mut Sink<'s>,
+    pub(super) streamed: bool,
+    pub(super) text: &'r mut Text<'a>,
+    pub(super) sink: &'r mut Sink<'s>,
 }
 
-type Step<'a> = (Event<'a>, Span);
+pub(super) type Step<'a> = (Event<'a>, Span);
 
 impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     fn new(text: &'r mut Text<'a>, sink: &'r mut Sink<'s>) -> Self {
@@ -175,7 +181,7 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         Self { parser, source, anchors: BTreeMap::new(), copied: 0, document: 0, streamed: false, text, sink }
     }
 
-    fn next(&mut self) -> Result<Step<'a>, Stop> {
+    pub(super) fn next(&mut self) -> Result<Step<'a>, Stop> {
         match self.parser.next_event() {
             Some(step) => Ok(step?),
             None => Ok((Event::StreamEnd, Span::default())),
@@ -286,263 +292,6 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         }
     }
 
-    /// A node and all below it.
-    fn node(&mut self, tree: &mut Tree<'a>, event: Event<'a>, span: &Span, depth: usize) -> Result<(), Stop> {
-        let at = start(span);
-        if tree.end() as usize >= self.sink.limits.nodes {
-            return Err(Stop::Limit { what: "nodes in one object", limit: self.sink.limits.nodes, at });
-        }
-        if depth > self.sink.limits.depth {
-            return Err(Stop::Limit { what: "levels", limit: self.sink.limits.depth, at });
-        }
-        let id = tree.end();
-        let anchor = match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                let range = span.byte_range().unwrap_or(at..at);
-                let kind = self.scalar_kind(style, tag.as_deref(), &text, range.start);
-                match self.within(&text) {
-                    Some(within) => tree.push_borrowed(range, kind, within),
-                    None => tree.push_owned(range, kind, &text),
-                }
-                anchor
-            }
-            Event::SequenceStart(_, anchor, _) => {
-                tree.open(at, Kind::Seq);
-                loop {
-                    let (event, span) = self.next()?;
-                    if matches!(event, Event::SequenceEnd | Event::StreamEnd) {
-                        break;
-                    }
-                    self.node(tree, event, &span, depth + 1)?;
-                }
-                tree.close(id);
-                anchor
-            }
-            Event::MappingStart(_, anchor, _) => {
-                tree.open(at, Kind::Map);
-                loop {
-                    let (event, span) = self.next()?;
-                    if matches!(event, Event::MappingEnd | Event::StreamEnd) {
-                        break;
-                    }
-                    let key = tree.end();
-                    self.node(tree, event, &span, depth + 1)?;
-                    let (event, span) = self.next()?;
-                    self.value(tree, key, event, &span, depth + 1)?;
-                }
-                tree.close(id);
-                self.finish_map(tree, id);
-                anchor
-            }
-            Event::Alias(anchor) => return self.alias(tree, anchor, span, depth),
-            Event::UnresolvedAlias(name) => {
-                let range = span.byte_range().unwrap_or(at..at);
-                let message = format!("the alias *{name} stands for nothing: no &{name} is above it");
-                let location = self.text.look_up(range.start, range.end);
-                self.sink.log.push(Diagnostic::error("yaml-alias", message).at(Some(location)));
-                tree.push_borrowed(range, Kind::Bad, 0..0);
-                0
-            }
-            _ => {
-                tree.push_borrowed(at..at, Kind::Bad, 0..0);
-                0
-            }
-        };
-        if anchor != 0 {
-            let copy = tree.copy_of(id);
-            let height = copy.height(0);
-            let cost = cost(&copy);
-            self.charge(cost, at)?;
-            self.anchors.insert(anchor, Anchor { tree: copy, height, cost });
-        }
-        Ok(())
-    }
-
-    /// The value of a mapping's key. What servers note about who changed which field is never read.
-    fn value(
-        &mut self,
-        tree: &mut Tree<'a>,
-        key: NodeId,
-        event: Event<'a>,
-        span: &Span,
-        depth: usize,
-    ) -> Result<(), Stop> {
-        if tree.text(key) != "managedFields" {
-            return self.node(tree, event, span, depth);
-        }
-        let at = start(span);
-        let mut open = usize::from(matches!(event, Event::SequenceStart(..) | Event::MappingStart(..)));
-        while open > 0 {
-            match self.next()?.0 {
-                Event::SequenceStart(..) | Event::MappingStart(..) => open += 1,
-                Event::SequenceEnd | Event::MappingEnd => open -= 1,
-                Event::StreamEnd => break,
-                _ => {}
-            }
-        }
-        tree.push_borrowed(at..at, Kind::Plain, at..at);
-        Ok(())
-    }
-
-    fn alias(&mut self, tree: &mut Tree<'a>, anchor: usize, span: &Span, depth: usize) -> Result<(), Stop> {
-        let range = span.byte_range().unwrap_or(0..0);
-        let Some((height, cost)) = self.anchors.get(&anchor).map(|anchor| (anchor.height, anchor.cost))
-        else {
-            let location = self.text.look_up(range.start, range.end);
-            let name = &self.source[range.clone()];
-            let message = format!("the alias {name} stands for something that it is itself part of");
-            self.sink.log.push(Diagnostic::error("yaml-alias", message).at(Some(location)));
-            tree.push_borrowed(range, Kind::Bad, 0..0);
-            return Ok(());
-        };
-        if depth + height > self.sink.limits.depth {
-            return Err(Stop::Limit { what: "levels", limit: self.sink.limits.depth, at: range.start });
-        }
-        self.charge(cost, range.start)?;
-        if let Some(anchor) = self.anchors.get(&anchor) {
-            tree.append(&anchor.tree, 0..anchor.tree.end());
-        }
-        Ok(())
-    }
-
-    fn charge(&mut self, cost: usize, at: usize) -> Result<(), Stop> {
-        self.copied += cost;
-        let limit = self.sink.limits.alias_bytes;
-        if self.copied > limit {
-            return Err(Stop::Limit { what: "bytes that aliases stand for", limit, at });
-        }
-        Ok(())
-    }
-
-    fn scalar_kind(&mut self, style: ScalarStyle, tag: Option<&Tag>, text: &str, at: usize) -> Kind {
-        let plain = if style == ScalarStyle::Plain { Kind::Plain } else { Kind::Quoted };
-        let Some(tag) = tag else { return plain };
-        match tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref() {
-            Some("str" | "timestamp" | "merge") => Kind::Quoted,
-            Some("int" | "float" | "bool" | "null") => Kind::Plain,
-            Some("binary") => {
-                let location = self.text.look_up(at, at + text.len());
-                let message = "a !!binary value is not read: write the text itself";
-                self.sink.log.push(Diagnostic::error("yaml-tag", message).at(Some(location)));
-                Kind::Bad
-            }
-            Some(_) => plain,
-            None => Kind::Quoted,
-        }
-    }
-
-    /// Where in the source a text lies, if it was not unescaped.
-    fn within(&self, text: &Cow<'a, str>) -> Option<Range<usize>> {
-        let Cow::Borrowed(text) = text else { return None };
-        let start = (text.as_ptr() as usize).checked_sub(self.source.as_ptr() as usize)?;
-        (start + text.len() <= self.source.len()).then(|| start..start + text.len())
-    }
-
-    /// Keys become text, the last of equal keys stays, merges are carried out.
-    fn finish_map(&mut self, tree: &mut Tree<'a>, id: NodeId) {
-        let mut merges = false;
-        let mut key = id + 1;
-        while key < tree.end() {
-            let node = *tree.node(key);
-            let value = node.next;
-            if value >= tree.end() {
-                tree.truncate(key);
-                tree.close(id);
-                break;
-            }
-            match tree.scalar(key) {
-                Some(Scalar::Text(text)) => merges |= text == "<<" && node.kind == Kind::Plain,
-                Some(Scalar::Null) => {
-                    self.bad_key(&node, "null is no key: a key must be text");
-                    tree.drop_node(key);
-                }
-                Some(scalar @ (Scalar::Bool(_) | Scalar::Int(_) | Scalar::UInt(_) | Scalar::Float(_))) => {
-                    let spelt = spelt(scalar);
-                    self.spell_key(tree, key, &spelt);
-                }
-                None => {
-                    if node.kind != Kind::Bad {
-                        self.bad_key(&node, "a list or mapping is no key: a key must be text");
-                    }
-                    tree.drop_node(key);
-                }
-            }
-            key = tree.node(value).next;
-        }
-        if merges {
-            self.merge(tree, id);
-        }
-        self.drop_repeated(tree, id);
-    }
-
-    fn bad_key(&mut self, key: &Node, message: &str) {
-        let location = self.text.look_up(key.start as usize, key.end as usize);
-        self.sink.log.push(Diagnostic::error("yaml-key", message).at(Some(location)));
-    }
-
-    fn spell_key(&mut self, tree: &mut Tree<'a>, key: NodeId, spelt: &str) {
-        let text = tree.text(key).to_string();
-        if text != spelt {
-            let location = self.text.look_up(tree.node(key).start as usize, tree.node(key).end as usize);
-            self.sink.log.push(
-                Diagnostic::warning("yaml-key", format!("the key {text} is read as \"{spelt}\""))
-                    .at(Some(location))
-                    .help(format!(
-                        "write \"{text}\": unquoted it is no text in YAML 1.1, which kubectl reads"
-                    )),
-            );
-        }
-        tree.respell(key, spelt);
-    }
-
-    fn drop_repeated(&mut self, tree: &mut Tree<'a>, id: NodeId) {
-        for (earlier, later) in tree.repeated(id) {
-            tree.drop_node(earlier);
-            self.sink.log.push(repeated(tree, self.text, earlier, later));
-        }
-    }
-
-    /// Puts the entries of merged mappings in the place of `<<`.
-    fn merge(&mut self, tree: &mut Tree<'a>, id: NodeId) {
-        let old = tree.copy_of(id);
-        tree.truncate(id + 1);
-        let mut made: BTreeMap<String, (NodeId, bool)> = BTreeMap::new();
-        let entries: Vec<(NodeId, NodeId)> = old.entries(0).collect();
-        for (key, value) in entries {
-            let is_merge = old.text(key) == "<<" && old.node(key).kind == Kind::Plain;
-            if !is_merge {
-                let at = tree.end();
-                tree.append(&old, key..old.node(value).next);
-                // An entry that comes from a merge is overridden without a word.
-                if let Some((earlier, true)) = made.insert(old.text(key).into(), (at, false)) {
-                    tree.drop_node(earlier);
-                }
-                continue;
-            }
-            let sources: Vec<NodeId> = match old.node(value).kind {
-                Kind::Map => alloc::vec![value],
-                Kind::Seq => old.children(value).collect(),
-                Kind::Plain | Kind::Quoted | Kind::Bad => Vec::new(),
-            };
-            if sources.iter().any(|&source| old.node(source).kind != Kind::Map) || sources.is_empty() {
-                self.bad_key(old.node(key), "<< must be followed by a mapping, or a list of mappings");
-                continue;
-            }
-            // The first of several wins.
-            for source in sources.into_iter().rev() {
-                for (key, value) in old.entries(source) {
-                    let at = tree.end();
-                    tree.append(&old, key..old.node(value).next);
-                    let earlier = made.insert(old.text(key).into(), (at, true));
-                    if let Some((earlier, true)) = earlier {
-                        tree.drop_node(earlier);
-                    }
-                }
-            }
-        }
-        tree.close(id);
-    }
-
     fn tell(&mut self, stop: Stop) {
         let found = match stop {
             Stop::Syntax(error) => {
@@ -564,34 +313,8 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
     }
 }
 
-/// Tells of a key that stands twice.
-pub(super) fn repeated(tree: &Tree<'_>, text: &Text<'_>, earlier: NodeId, later: NodeId) -> Diagnostic {
-    let place = |key: NodeId| text.look_up(tree.node(key).start as usize, tree.node(key).end as usize);
-    let message = format!("the key {} stands twice in one mapping; the last one counts", tree.text(later));
-    Diagnostic::warning("duplicate-key", message)
-        .at(Some(place(later)))
-        .related("the first one is here", Some(place(earlier)))
-}
-
-fn start(span: &Span) -> usize {
+pub(super) fn start(span: &Span) -> usize {
     span.start.byte_offset().unwrap_or(0)
-}
-
-/// What a copy of a tree takes, with its texts spelt out.
-fn cost(tree: &Tree<'_>) -> usize {
-    (0..tree.end()).map(|id| 24 + tree.text(id).len()).sum()
-}
-
-/// A key that is a boolean or number, as `sigs.k8s.io/yaml` spells it.
-fn spelt(scalar: Scalar<'_>) -> String {
-    match scalar {
-        Scalar::Null => "null".into(),
-        Scalar::Bool(value) => value.to_string(),
-        Scalar::Int(number) => number.to_string(),
-        Scalar::UInt(number) => number.to_string(),
-        Scalar::Float(number) => number.to_string(),
-        Scalar::Text(text) => text.into(),
-    }
 }
 
 fn syntax_help(kind: &ErrorKind) -> Option<&'static str> {

@@ -14,7 +14,8 @@ use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::group;
-use super::json::{AnyText, Named, is_named, place_of};
+use super::json::{is_named, place_of};
+use super::json_seed::{AnyText, Named};
 use super::object::{Head, Route, Sink, complete, known};
 use super::text::Text;
 use crate::k8s::AnyObject;
