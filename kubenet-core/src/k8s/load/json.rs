@@ -68,7 +68,7 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
                     return Some(at);
                 }
                 let place = at + offset(rest, error.line(), error.column());
-                let location = text.look_up(place, place + 1);
+                let location = text.location(place, place + 1);
                 let what = match error.is_eof() {
                     true => "it ends in the middle".into(),
                     false => strip_position(&format!("{error}")),
@@ -77,11 +77,13 @@ pub(super) fn read<'a>(text: &mut Text<'a>, sink: &mut Sink<'_>) -> Option<usize
                     0 => String::new(),
                     complete => format!("; the complete items before it are loaded ({complete})"),
                 };
-                sink.log.push(
-                    Diagnostic::error("json-syntax", format!("not JSON: {what}{kept}")).at(Some(location)),
-                );
+                let message = format!("not JSON: {what}{kept}");
+                sink.broken(|| Diagnostic::error("json-syntax", message).at(Some(location)));
                 if found.is_list {
                     document(text, sink, "", found, None, 0);
+                }
+                if sink.gives_up() {
+                    return None;
                 }
                 match all[place.max(at + 1) - 1..].find("\n{") {
                     Some(next) => at = place.max(at + 1) + next,

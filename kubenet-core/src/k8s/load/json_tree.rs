@@ -92,8 +92,7 @@ impl<'a> Builder<'_, 'a, '_> {
     fn drop_repeated(&mut self, id: NodeId) {
         for (earlier, later) in self.tree.repeated(id) {
             self.tree.drop_node(earlier);
-            let found = yaml_map::repeated(self.tree, self.text, earlier, later);
-            self.sink.log.push(found);
+            self.sink.broken(|| yaml_map::repeated(self.tree, self.text, earlier, later));
         }
     }
 }

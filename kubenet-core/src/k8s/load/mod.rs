@@ -82,9 +82,9 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 2 GiB, 100 levels, ten million nodes, 16 MiB.
+    /// 2 GiB, 128 levels, ten million nodes, 16 MiB.
     fn default() -> Self {
-        Self { bytes: 2 << 30, depth: 100, nodes: 10_000_000, alias_bytes: 16 << 20 }
+        Self { bytes: 2 << 30, depth: 128, nodes: 10_000_000, alias_bytes: 16 << 20 }
     }
 }
 

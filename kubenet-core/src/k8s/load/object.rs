@@ -23,6 +23,9 @@ use crate::origin::{Diagnostic, Location, ObjectRef, Origin, OriginKind};
 /// How many faults an object may have before it is given up.
 const MOST_FAULTS: usize = 32;
 
+/// How many faults of YAML and JSON themselves are told of one source. Each costs a look at all of it.
+const MOST_TOLD: usize = 100;
+
 /// What a list says about its items.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ListHead<'h> {
@@ -76,6 +79,8 @@ pub(super) struct Sink<'s> {
     path: Arc<str>,
     /// Templates and kustomizations are told once for each source.
     told_source: bool,
+    /// How many faults of YAML and JSON this source has.
+    broken: usize,
 }
 
 impl<'s> Sink<'s> {
@@ -89,12 +94,32 @@ impl<'s> Sink<'s> {
             options,
             path: "".into(),
             told_source: false,
+            broken: 0,
         }
+    }
+
+    /// Tells of a fault of YAML or JSON itself, if not too many are told already.
+    pub(super) fn broken(&mut self, found: impl FnOnce() -> Diagnostic) {
+        self.broken += 1;
+        match self.broken {
+            ..=MOST_TOLD => self.log.push(found()),
+            _ if self.broken == MOST_TOLD + 1 => {
+                let message = format!("{} has more faults than are told", self.path);
+                self.log.push(Diagnostic::warning("limit", message));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it has so many faults that it is not worth to read on.
+    pub(super) fn gives_up(&self) -> bool {
+        self.broken > MOST_TOLD
     }
 
     /// What follows comes from another source.
     pub(super) fn source(&mut self, path: &Arc<str>) {
-        (self.path, self.hint, self.told_source) = (path.clone(), Hint::of(path), false);
+        (self.path, self.hint) = (path.clone(), Hint::of(path));
+        (self.told_source, self.broken) = (false, 0);
     }
 
     /// Remembers what was told and met so far.

@@ -38,7 +38,7 @@ pub(super) fn read(text: &mut Text<'_>, sink: &mut Sink<'_>) {
     if let Some(first) = places.next() {
         let message = "a line break is missing before '---', and kubectl would refuse the file";
         let mut found = Diagnostic::warning("yaml-joined", message).at(Some(first));
-        found.related = places.map(|place| ("and here".into(), place)).collect();
+        found.related = places.take(100).map(|place| ("and here".into(), place)).collect();
         sink.log.push(found.help("end each file with a line break before joining them"));
     }
 }
@@ -60,6 +60,9 @@ fn read_documents(text: &mut Text<'_>, sink: &mut Sink<'_>, split: bool) -> Opti
             return Some((reader.document, glued));
         }
         reader.tell(stop);
+        if reader.sink.gives_up() {
+            return None;
+        }
         match reader.parser.proceed_next_document() {
             Ok(true) => {}
             Ok(false) | Err(_) => return None,
@@ -296,20 +299,20 @@ impl<'r, 'a, 's> Reader<'r, 'a, 's> {
         let found = match stop {
             Stop::Syntax(error) => {
                 let at = error.marker().byte_offset().unwrap_or(0);
-                let location = self.text.look_up(at, at + 1);
+                let location = self.text.location(at, at + 1);
                 let mut found = Diagnostic::error("yaml-syntax", format!("not YAML: {}", error.info()))
                     .at(Some(location));
                 found.help = syntax_help(error.kind()).map(Into::into);
                 found
             }
             Stop::Limit { what, limit, at } => {
-                let location = self.text.look_up(at, at + 1);
+                let location = self.text.location(at, at + 1);
                 let message =
                     format!("the document has more than {limit} {what}: the rest of it is left out");
                 Diagnostic::error("limit", message).at(Some(location))
             }
         };
-        self.sink.log.push(found);
+        self.sink.broken(|| found);
     }
 }
 

@@ -53,21 +53,23 @@ impl<'a> Reader<'_, 'a, '_> {
     }
 
     fn bad_key(&mut self, key: &Node, message: &str) {
-        let location = self.text.look_up(key.start as usize, key.end as usize);
-        self.sink.log.push(Diagnostic::error("yaml-key", message).at(Some(location)));
+        self.sink.broken(|| {
+            let location = self.text.look_up(key.start as usize, key.end as usize);
+            Diagnostic::error("yaml-key", message).at(Some(location))
+        });
     }
 
     fn spell_key(&mut self, tree: &mut Tree<'a>, key: NodeId, spelt: &str) {
         let text = tree.text(key).to_string();
         if text != spelt {
-            let location = self.text.look_up(tree.node(key).start as usize, tree.node(key).end as usize);
-            self.sink.log.push(
+            self.sink.broken(|| {
+                let location = self.text.look_up(tree.node(key).start as usize, tree.node(key).end as usize);
                 Diagnostic::warning("yaml-key", format!("the key {text} is read as \"{spelt}\""))
                     .at(Some(location))
                     .help(format!(
                         "write \"{text}\": unquoted it is no text in YAML 1.1, which kubectl reads"
-                    )),
-            );
+                    ))
+            });
         }
         tree.respell(key, spelt);
     }
@@ -75,7 +77,7 @@ impl<'a> Reader<'_, 'a, '_> {
     fn drop_repeated(&mut self, tree: &mut Tree<'a>, id: NodeId) {
         for (earlier, later) in tree.repeated(id) {
             tree.drop_node(earlier);
-            self.sink.log.push(repeated(tree, self.text, earlier, later));
+            self.sink.broken(|| repeated(tree, self.text, earlier, later));
         }
     }
 

@@ -78,8 +78,10 @@ impl<'a> Reader<'_, 'a, '_> {
             Event::UnresolvedAlias(name) => {
                 let range = span.byte_range().unwrap_or(at..at);
                 let message = format!("the alias *{name} stands for nothing: no &{name} is above it");
-                let location = self.text.look_up(range.start, range.end);
-                self.sink.log.push(Diagnostic::error("yaml-alias", message).at(Some(location)));
+                self.sink.broken(|| {
+                    let location = self.text.look_up(range.start, range.end);
+                    Diagnostic::error("yaml-alias", message).at(Some(location))
+                });
                 tree.push_borrowed(range, Kind::Bad, 0..0);
                 0
             }
@@ -128,10 +130,12 @@ impl<'a> Reader<'_, 'a, '_> {
         let range = span.byte_range().unwrap_or(0..0);
         let Some((height, cost)) = self.anchors.get(&anchor).map(|anchor| (anchor.height, anchor.cost))
         else {
-            let location = self.text.look_up(range.start, range.end);
             let name = &self.source[range.clone()];
             let message = format!("the alias {name} stands for something that it is itself part of");
-            self.sink.log.push(Diagnostic::error("yaml-alias", message).at(Some(location)));
+            self.sink.broken(|| {
+                let location = self.text.look_up(range.start, range.end);
+                Diagnostic::error("yaml-alias", message).at(Some(location))
+            });
             tree.push_borrowed(range, Kind::Bad, 0..0);
             return Ok(());
         };
@@ -161,9 +165,11 @@ impl<'a> Reader<'_, 'a, '_> {
             Some("str" | "timestamp" | "merge") => Kind::Quoted,
             Some("int" | "float" | "bool" | "null") => Kind::Plain,
             Some("binary") => {
-                let location = self.text.look_up(at, at + text.len());
-                let message = "a !!binary value is not read: write the text itself";
-                self.sink.log.push(Diagnostic::error("yaml-tag", message).at(Some(location)));
+                self.sink.broken(|| {
+                    let location = self.text.look_up(at, at + text.len());
+                    let message = "a !!binary value is not read: write the text itself";
+                    Diagnostic::error("yaml-tag", message).at(Some(location))
+                });
                 Kind::Bad
             }
             Some(_) => plain,

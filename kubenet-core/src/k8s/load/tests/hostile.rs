@@ -170,3 +170,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_source_that_is_nothing_but_faults_is_given_up_in_time() {
+    for (name, text) in [
+        ("x.yaml", "a: b\na: c\n".repeat(50_000)),
+        ("x.yaml", "{a: }}\n---\n".repeat(50_000)),
+        ("x.yaml", "*a : 1\n".repeat(50_000)),
+        ("-", "{\"a\": }\n".repeat(50_000)),
+        ("-", "{\"kind\":\"List\",\"items\":[\n".repeat(20_000)),
+        ("x.json", format!("{{{}\"kind\":\"Pod\"}}", "\"a\":1,".repeat(50_000))),
+        ("x.yaml", "a: {}---\n".repeat(20_000)),
+    ] {
+        let loaded = load_one(name, &text);
+        assert!((1..=102).contains(&loaded.diagnostics.len()), "{name}: {}", loaded.diagnostics.len());
+    }
+}
