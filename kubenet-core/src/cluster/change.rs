@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, Node, Pod, Service};
+use super::{Cluster, Node, Pod, Service, Touches};
 
 /// The derived units that a change touches, each list sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ impl Cluster {
         let mut changed = Changed {
             everything: self.mode != before.mode
                 || self.settings != before.settings
-                || self.unmodelled != before.unmodelled
+                || !same_unmodelled(before, &self)
                 || self.missing != before.missing
                 || self.faults != before.faults
                 || self.listeners != before.listeners
@@ -77,6 +77,39 @@ impl Cluster {
 
     fn node_name(&self, pod: &Pod) -> Option<&Arc<str>> {
         self.nodes.get(pod.node? as usize).map(|node| &node.name)
+    }
+}
+
+/// Whether the same is not modelled, but for pods and nodes that came or went.
+fn same_unmodelled(before: &Cluster, after: &Cluster) -> bool {
+    before.unmodelled.len() == after.unmodelled.len()
+        && before.unmodelled.iter().zip(after.unmodelled.iter()).all(|(a, b)| {
+            (&a.why, &a.what_would_settle_it, a.effect, &a.origin)
+                == (&b.why, &b.what_would_settle_it, b.effect, &b.origin)
+                && same_touches((before, &a.touches), (after, &b.touches))
+        })
+}
+
+fn same_touches((before, a): (&Cluster, &Touches), (after, b): (&Cluster, &Touches)) -> bool {
+    fn pods<'c>(of: &'c Cluster, other: &'c Cluster, places: &'c [u32]) -> impl Iterator<Item = &'c Pod> {
+        let pods = places.iter().filter_map(|place| of.pods.get(*place as usize));
+        pods.map(|pod| &**pod).filter(|pod| other.pod_named(&pod.namespace, &pod.name).is_some())
+    }
+    fn nodes<'c>(of: &'c Cluster, other: &'c Cluster, places: &'c [u32]) -> impl Iterator<Item = &'c str> {
+        let nodes = places.iter().filter_map(|place| of.nodes.get(*place as usize));
+        nodes.map(|node| &*node.name).filter(|name| other.node_named(name).is_some())
+    }
+    let same_pods = |a: &[u32], b: &[u32]| {
+        let name = |pod: &Pod| (pod.namespace.clone(), pod.name.clone());
+        pods(before, after, a).map(name).eq(pods(after, before, b).map(name))
+    };
+    match (a, b) {
+        (Touches::Pods(a), Touches::Pods(b))
+        | (Touches::Opened(a), Touches::Opened(b))
+        | (Touches::Accepted(a), Touches::Accepted(b))
+        | (Touches::PodsOutside(a), Touches::PodsOutside(b)) => same_pods(a, b),
+        (Touches::Nodes(a), Touches::Nodes(b)) => nodes(before, after, a).eq(nodes(after, before, b)),
+        (a, b) => a == b,
     }
 }
 

@@ -73,7 +73,7 @@ pub fn resolve(
 ) -> (Cluster, Vec<Diagnostic>) {
     let mut log = Vec::new();
     let input = read::input(objects, &mut log);
-    let detected = detect::detect(objects, &mut log);
+    let detected = detect::detect(objects, assume, &mut log);
     let (mut parts, mut found) = resolve_input(input, detected.settings, assume, mode);
     log.append(&mut found);
     if parts.mode == InputMode::Snapshot {

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use serde::Deserialize;
 
+use super::load::serves;
 use super::types::{
     ConfigMap, CronJob, DaemonSet, Deployment, EndpointSlice, Endpoints, Ingress, IngressClass, Job,
     Namespace, NetworkPolicy, Node, Object, ObjectMeta, Pod, ReplicaSet, ReplicationController, Service,
@@ -248,7 +249,9 @@ impl Objects {
         let metadata = value.get("metadata");
         let of_metadata = |key: &str| metadata.and_then(|m| m.get(key)).and_then(|v| v.as_str());
         let name = of_metadata("name").ok_or_else(|| ObjectError::NoName { kind: kind.into() })?;
-        let namespace = match AnyObject::is_namespaced(kind) {
+        // A kind of the same name in another group is another kind.
+        let ours = text("apiVersion").is_none_or(|version| version.is_empty() || serves(version, kind));
+        let namespace = match AnyObject::is_namespaced(kind).filter(|_| ours) {
             Some(true) => Some(of_metadata("namespace").unwrap_or(DEFAULT_NAMESPACE)),
             Some(false) => None,
             None => of_metadata("namespace"),
@@ -259,7 +262,8 @@ impl Objects {
             name: name.into(),
         };
         let origin = Origin::object(object.clone());
-        match AnyObject::deserialize(kind, |_| origin.clone(), value) {
+        let read = ours.then(|| AnyObject::deserialize(kind, |_| origin.clone(), value)).flatten();
+        match read {
             Some(Ok(object)) => drop(self.put(object)),
             Some(Err(error)) => {
                 let message = error.to_string();

@@ -55,10 +55,11 @@ impl<T: Clone + PartialEq> Claims<T> {
         self.0.iter().find(|claim| claim.rank == rank)
     }
 
-    /// Gives the setting its value, and tells which claims are contradicted.
-    pub(super) fn settle(self, key: &str, setting: &mut Setting<T>, log: &mut Vec<Diagnostic>) {
+    /// Gives the setting its value, and tells which claims are contradicted, unless the user says what is right.
+    pub(super) fn settle(self, key: &str, said: bool, setting: &mut Setting<T>, log: &mut Vec<Diagnostic>) {
         let Some(best) = self.best() else { return };
-        for other in self.0.iter().filter(|other| other.rank > Rank::Default && other.value != best.value) {
+        let contradicts = |other: &&Claim<T>| other.rank > Rank::Default && other.value != best.value;
+        for other in self.0.iter().filter(|_| !said).filter(contradicts) {
             let message = format!("{key}: {}, but {}; the first counts", best.because, other.because);
             log.push(
                 Diagnostic::warning("contradicting-settings", message)

@@ -286,7 +286,7 @@ pub(super) fn see_elsewhere(objects: &Objects, found: &mut Found) {
             found.cilium_chained = true;
         }
         if let Some((_, cni)) = MAPS.iter().find(|(known, _)| *known == &**name) {
-            found.sees(cni, Sign::Trace, format!("there is a ConfigMap {name}"), &map.origin);
+            found.sees(cni, Sign::Trace, format!("the input has a ConfigMap {name}"), &map.origin);
         }
     }
     const KINDS: [(&str, &[&str], &str); 9] = [
@@ -305,9 +305,9 @@ pub(super) fn see_elsewhere(objects: &Objects, found: &mut Found) {
         let is =
             |(of, kinds, _): &&(&str, &[&str], &str)| *of == group && kinds.contains(&&*other.object.kind);
         if let Some((_, _, cni)) = KINDS.iter().find(is) {
-            found.sees(cni, Sign::Trace, format!("there is a {}", other.object), &other.origin);
+            found.sees(cni, Sign::Trace, format!("the input has {}", other.object), &other.origin);
         } else if group == "operator.openshift.io" && other.object.kind == "Network" {
-            let because = format!("there is a {}: OpenShift SDN or OVN-Kubernetes", other.object);
+            let because = format!("the input has {}: OpenShift SDN or OVN-Kubernetes", other.object);
             found.sees("openshift", Sign::Distribution, because, &other.origin);
         }
     }
@@ -323,7 +323,7 @@ pub(super) fn see_elsewhere(objects: &Objects, found: &mut Found) {
 }
 
 /// Decides between the CNIs that are seen, and tells of those that do not count.
-pub(super) fn choose(found: &mut Found, log: &mut Vec<Diagnostic>) -> Option<Seen> {
+pub(super) fn choose(found: &Found, log: &mut Vec<Diagnostic>) -> Option<Seen> {
     let sign = found.cnis.iter().map(|seen| seen.sign).max()?;
     let mut seen: Vec<Seen> = found.cnis.iter().filter(|seen| seen.sign == sign).cloned().collect();
     seen.sort_by_key(Seen::place);
@@ -405,7 +405,7 @@ fn calico_ebpf(objects: &Objects, found: &mut Found) {
     }
     let map = objects.config_maps.iter().find(|((_, name), _)| &**name == "kubernetes-services-endpoint");
     if let (Some((_, map)), None, Some(_)) = (map, &found.kube_proxy, found.agent_of("calico")) {
-        let because = "there is a ConfigMap kubernetes-services-endpoint, and kube-proxy does not run";
+        let because = "the input has a ConfigMap kubernetes-services-endpoint, and kube-proxy does not run";
         found.handles_services("Calico's eBPF dataplane", because, &map.origin);
     }
 }

@@ -29,6 +29,7 @@ use self::agent::Agent;
 use self::claim::{Claim, Claims, Rank};
 use super::{Cni, Effect, ProxyMode, Setting, Settings, Underlay};
 use crate::addr::Family;
+use crate::assume::Assume;
 use crate::k8s::Objects;
 use crate::origin::{Diagnostic, Origin};
 
@@ -90,8 +91,9 @@ struct Found {
     dataplanes: Vec<Dataplane>,
 }
 
-/// Looks for what states how the network is set up.
-pub(super) fn detect(objects: &Objects, log: &mut Vec<Diagnostic>) -> Detected {
+/// Looks for what states how the network is set up. Where the user says which CNI it is, what would follow from another one
+/// does not count.
+pub(super) fn detect(objects: &Objects, assume: &Assume, log: &mut Vec<Diagnostic>) -> Detected {
     let mut found = Found::default();
     for agent in agent::agents(objects) {
         cni::see(&agent, &mut found);
@@ -99,16 +101,23 @@ pub(super) fn detect(objects: &Objects, log: &mut Vec<Diagnostic>) -> Detected {
     }
     cni::see_elsewhere(objects, &mut found);
     node::read(objects, &mut found);
-    let cni = cni::choose(&mut found, log);
-    config::read(objects, cni.as_ref().map(|seen| seen.cni), &mut found);
+    let cni = match &assume.cni {
+        Some(said) => found.cnis.iter().find(|seen| named(seen.cni) == *said).cloned(),
+        None => cni::choose(&found, log),
+    };
     if let Some(seen) = &cni {
+        node::flannel_backends(objects, seen.cni, &mut found);
+        config::read(objects, Some(seen.cni), &mut found);
         cni::consequences(objects, seen, &mut found);
+    } else {
+        config::read(objects, None, &mut found);
     }
-    settle(objects, cni, found, log)
+    settle(objects, assume, cni, found, log)
 }
 
 fn settle(
     objects: &Objects,
+    assume: &Assume,
     cni: Option<cni::Seen>,
     mut found: Found,
     log: &mut Vec<Diagnostic>,
@@ -129,14 +138,15 @@ fn settle(
     if !s.cni.value.uses_pod_cidr() {
         only_if_pods_fit(objects, &mut found.cluster_cidr, log);
     }
-    found.underlay.settle("underlay", &mut s.underlay, log);
-    found.cluster_cidr.settle("clusterCidr", &mut s.cluster_cidr, log);
-    found.service_cidr.settle("serviceCidr", &mut s.service_cidr, log);
-    found.node_network.settle("nodeNetwork", &mut s.node_network, log);
-    found.mask_v4.settle("nodeCidrMaskV4", &mut s.node_cidr_mask_v4, log);
-    found.mask_v6.settle("nodeCidrMaskV6", &mut s.node_cidr_mask_v6, log);
-    found.mtu.settle("mtu", &mut s.mtu, log);
-    found.proxy_mode.settle("proxyMode", &mut s.proxy_mode, log);
+    let a = assume;
+    found.underlay.settle("underlay", a.underlay.is_some(), &mut s.underlay, log);
+    found.cluster_cidr.settle("clusterCidr", a.cluster_cidr.is_some(), &mut s.cluster_cidr, log);
+    found.service_cidr.settle("serviceCidr", a.service_cidr.is_some(), &mut s.service_cidr, log);
+    found.node_network.settle("nodeNetwork", a.node_network.is_some(), &mut s.node_network, log);
+    found.mask_v4.settle("nodeCidrMaskV4", a.node_cidr_mask_v4.is_some(), &mut s.node_cidr_mask_v4, log);
+    found.mask_v6.settle("nodeCidrMaskV6", a.node_cidr_mask_v6.is_some(), &mut s.node_cidr_mask_v6, log);
+    found.mtu.settle("mtu", a.mtu.is_some(), &mut s.mtu, log);
+    found.proxy_mode.settle("proxyMode", a.proxy_mode.is_some(), &mut s.proxy_mode, log);
     version::settle(found.proxy_version, &mut s.proxy_version, log);
     Detected { settings: s, dataplanes: found.dataplanes }
 }

@@ -75,9 +75,15 @@ fn traces(node: &Shared<Node>, found: &mut Found) {
         let because = format!("{} is a node of kind, whose usual CNI is kindnet", shown(node));
         found.sees("kindnet", Sign::Distribution, because, &node.origin);
     }
-    if let Some(backend) = node.metadata.annotations.get("flannel.alpha.coreos.com/backend-type") {
-        let because = format!("{} has flannel's annotation backend-type {backend}", shown(node));
-        config::flannel_backend(backend, because, &node.origin, Rank::Running, found);
+}
+
+/// What flannel's agents say that they do between the nodes.
+pub(super) fn flannel_backends(objects: &Objects, cni: &str, found: &mut Found) {
+    for node in objects.nodes.values().filter(|_| cni == "flannel") {
+        if let Some(backend) = node.metadata.annotations.get("flannel.alpha.coreos.com/backend-type") {
+            let because = format!("{} has flannel's annotation backend-type {backend}", shown(node));
+            config::flannel_backend(backend, because, &node.origin, Rank::Running, found);
+        }
     }
 }
 

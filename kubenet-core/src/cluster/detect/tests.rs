@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::detect;
+use crate::assume::Assume;
 use crate::cluster::{Evidence, Setting};
 use crate::k8s::Objects;
 
@@ -16,12 +17,18 @@ fn check(values: &[Value], expect: Expect) {
 }
 
 fn shown(values: &[Value]) -> String {
+    shown_under(values, "{}")
+}
+
+/// The same where the user says something too.
+fn shown_under(values: &[Value], assume: &str) -> String {
     let mut objects = Objects::default();
     for value in values {
         objects.put_json(value).unwrap_or_else(|e| panic!("{e}"));
     }
     let mut log = Vec::new();
-    let detected = detect(&objects, &mut log);
+    let assume = serde_json::from_str(assume).unwrap();
+    let detected = detect(&objects, &assume, &mut log);
     let mut lines: Vec<String> = Vec::new();
     fn line<T>(lines: &mut Vec<String>, key: &str, setting: &Setting<T>, text: impl Fn(&T) -> String) {
         if let Evidence::Detected { because, .. } = &setting.evidence {
@@ -485,6 +492,30 @@ fn of_several_cnis_one_is_chosen_and_the_others_are_told() {
 }
 
 #[test]
+fn what_the_user_says_ends_a_contradiction_and_what_follows_from_another_cni() {
+    let values = [
+        agent("calico-system", "calico-node", "calico/node:v3.28.0", &[]),
+        agent("kube-system", "weave-net", "weaveworks/weave-kube:2.8.1", &[]),
+        node("a", json!({"flannel.alpha.coreos.com/backend-type": "wireguard"}), json!({})),
+        config_map(
+            "kube-system",
+            "kubeadm-config",
+            json!({"ClusterConfiguration": "networking: {podSubnet: 10.6.0.0/16}"}),
+        ),
+        control_plane("kube-controller-manager", &["kube-controller-manager", "--cluster-cidr=10.8.0.0/16"]),
+    ];
+    let assume = r#"{"cni": "weave", "clusterCidr": "10.6.0.0/16"}"#;
+    expect![[r#"
+        cni weave: DaemonSet kube-system/weave-net runs image weaveworks/weave-kube:2.8.1
+        clusterCidr 10.8.0.0/16: Pod kube-system/kube-controller-manager-cp-1 runs with --cluster-cidr=10.8.0.0/16
+        policyEnforced true: weave enforces NetworkPolicies: DaemonSet kube-system/weave-net runs image weaveworks/weave-kube:2.8.1
+    "#]].assert_eq(&shown_under(&values, assume));
+    expect![[r#"
+        clusterCidr 10.8.0.0/16: Pod kube-system/kube-controller-manager-cp-1 runs with --cluster-cidr=10.8.0.0/16
+    "#]].assert_eq(&shown_under(&values, r#"{"cni": "bridge", "clusterCidr": "10.6.0.0/16"}"#));
+}
+
+#[test]
 fn ciliums_config_says_what_it_replaces() {
     let cilium = || agent("kube-system", "cilium", "quay.io/cilium/cilium:v1.16.0", &[]);
     let config = |data: Value| config_map("kube-system", "cilium-config", data);
@@ -562,10 +593,10 @@ fn other_dataplanes_of_services_are_recognised() {
     check(
         &[calico(), endpoint],
         expect![[r#"
-        cni calico: DaemonSet calico-system/calico-node runs image calico/node:v3.28.0
-        policyEnforced true: calico enforces NetworkPolicies: DaemonSet calico-system/calico-node runs image calico/node:v3.28.0
-        not modelled, Services: Calico's eBPF dataplane handles Services instead of kube-proxy (there is a ConfigMap kubernetes-services-endpoint, and kube-proxy does not run); that is not modelled
-    "#]],
+            cni calico: DaemonSet calico-system/calico-node runs image calico/node:v3.28.0
+            policyEnforced true: calico enforces NetworkPolicies: DaemonSet calico-system/calico-node runs image calico/node:v3.28.0
+            not modelled, Services: Calico's eBPF dataplane handles Services instead of kube-proxy (the input has a ConfigMap kubernetes-services-endpoint, and kube-proxy does not run); that is not modelled
+        "#]],
     );
     let routes_only = agent(
         "kube-system",
@@ -723,24 +754,24 @@ fn what_a_cni_leaves_behind_tells_where_it_is_not_seen_to_run() {
     check(
         &[other("network.openshift.io/v1", "ClusterNetwork", "default")],
         expect![[r#"
-        cni openshift-sdn: there is a ClusterNetwork default
-        underlay vxlan: OpenShift SDN joins the nodes by VXLAN: there is a ClusterNetwork default
-        policyEnforced true: openshift-sdn enforces NetworkPolicies: there is a ClusterNetwork default
-    "#]],
+            cni openshift-sdn: the input has ClusterNetwork default
+            underlay vxlan: OpenShift SDN joins the nodes by VXLAN: the input has ClusterNetwork default
+            policyEnforced true: openshift-sdn enforces NetworkPolicies: the input has ClusterNetwork default
+        "#]],
     );
     check(
         &[other("operator.openshift.io/v1", "Network", "cluster")],
         expect![[r#"
-        cni openshift: there is a Network cluster: OpenShift SDN or OVN-Kubernetes
-        policyEnforced true: openshift enforces NetworkPolicies: there is a Network cluster: OpenShift SDN or OVN-Kubernetes
-    "#]],
+            cni openshift: the input has Network cluster: OpenShift SDN or OVN-Kubernetes
+            policyEnforced true: openshift enforces NetworkPolicies: the input has Network cluster: OpenShift SDN or OVN-Kubernetes
+        "#]],
     );
     check(
         &[other("cilium.io/v2", "CiliumNode", "a")],
         expect![[r#"
-        cni cilium: there is a CiliumNode a
-        policyEnforced true: cilium enforces NetworkPolicies: there is a CiliumNode a
-    "#]],
+            cni cilium: the input has CiliumNode a
+            policyEnforced true: cilium enforces NetworkPolicies: the input has CiliumNode a
+        "#]],
     );
     check(&[other("example.com/v1", "IPPool", "a")], expect![""]);
     let pod = json!({"kind": "Pod", "metadata": {"name": "p", "annotations": {"cni.projectcalico.org/podIP": "10.2.0.1/32"}}});
@@ -806,6 +837,6 @@ proptest! {
         }
         objects.put_json(&node("a", json!({"k3s.io/node-args": text, "k8s.ovn.org/node-primary-ifaddr": text}), json!({}))).unwrap();
         objects.put_json(&agent("kube-system", "kube-proxy", &text, &[&text, "--proxy-mode", &backend])).unwrap();
-        detect(&objects, &mut Vec::new());
+        detect(&objects, &Assume::default(), &mut Vec::new());
     }
 }

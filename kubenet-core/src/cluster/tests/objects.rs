@@ -278,3 +278,29 @@ proptest! {
         prop_assert_eq!(units.is_empty(), show(&after, &[]) == show(&before, &[]) && after.pods == before.pods);
     }
 }
+
+#[test]
+fn one_more_pod_below_a_policy_changes_nothing_else() {
+    let pod = |name: &str| json!({"kind": "Pod", "metadata": {"name": name}});
+    let policy = |selector: Value| json!({"kind": "NetworkPolicy", "metadata": {"name": "deny"}, "spec": {"podSelector": selector}});
+    let run = |values: &[Value]| run(values, r#"{"cni": "calico"}"#).0;
+    let before = run(&[pod("b"), pod("c"), policy(json!({}))]);
+    let (_, changed) = run(&[pod("a"), pod("b"), pod("c"), policy(json!({}))]).changed_since(&before);
+    assert!(!changed.everything);
+    assert_eq!(changed.pods, [("default".into(), "a".into())]);
+    let nobody = policy(json!({"matchLabels": {"app": "x"}}));
+    assert!(run(&[pod("b"), pod("c"), nobody]).changed_since(&before).1.everything);
+}
+
+#[test]
+fn a_sysctl_that_is_not_modelled_is_told() {
+    let (_, log) = run(
+        &[],
+        r#"{"sysctls": {"net/ipv4/ip_forward": 0, "net.ipv4.tcp_syncookies": 1, "net.ipv4.ip_default_ttl": 9}}"#,
+    );
+    let lines: Vec<String> = log.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        ["warning[assumption-unknown]: sysctls: net.ipv4.tcp_syncookies is not modelled; it changes nothing"]
+    );
+}

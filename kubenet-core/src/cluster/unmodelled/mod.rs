@@ -13,12 +13,13 @@ mod table;
 mod tests;
 
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use self::table::{KINDS, Whose};
 use super::detect::{Dataplane, Reach};
-use super::{Parts, Pod, Touches, Unmodelled};
-use crate::k8s::Objects;
+use super::{InputMode, Parts, Pod, Touches, Unmodelled};
+use crate::k8s::{AnyObject, Objects};
 
 /// Everything of the input that is not modelled.
 pub(super) fn unmodelled(objects: &Objects, parts: &Parts, dataplanes: Vec<Dataplane>) -> Vec<Unmodelled> {
@@ -46,10 +47,15 @@ fn foreign_kinds(objects: &Objects, parts: &Parts, found: &mut Vec<Unmodelled>) 
         let group = other.api_version.split_once('/').map_or("", |(group, _)| group);
         let is = |rule: &&table::KindRule| rule.group == group && rule.kinds.contains(&&*other.object.kind);
         let Some(rule) = KINDS.iter().find(is) else { continue };
+        if rule.whose == Whose::Meshed && parts.mode == InputMode::Snapshot {
+            continue;
+        }
         let namespace = other.object.namespace.as_deref();
         let touches = match (rule.whose, namespace) {
-            (Whose::Namespace, Some(namespace)) => Touches::Pods(pods_of(&parts.pods, namespace)),
-            (Whose::Namespace | Whose::Everything, _) => Touches::Everything,
+            (Whose::Namespace | Whose::Meshed, Some(namespace)) => {
+                Touches::Pods(pods_of(&parts.pods, namespace))
+            }
+            (Whose::Namespace | Whose::Meshed | Whose::Everything, _) => Touches::Everything,
             (Whose::NamespaceOutside, Some(namespace)) => {
                 Touches::PodsOutside(pods_of(&parts.pods, namespace))
             }
@@ -58,8 +64,13 @@ fn foreign_kinds(objects: &Objects, parts: &Parts, found: &mut Vec<Unmodelled>) 
         };
         let scope = namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
         let kind = other.object.kind.to_ascii_lowercase();
+        // Several groups have a kind of this name.
+        let of = match AnyObject::is_namespaced(&other.object.kind) {
+            Some(_) => format!(" of {group}"),
+            None => String::new(),
+        };
         found.push(Unmodelled {
-            why: format!("{} {}; that is not modelled", other.object, rule.does),
+            why: format!("{}{of} {}; that is not modelled", other.object, rule.does),
             what_would_settle_it: format!(
                 "kubectl describe {kind}.{group} {}{scope}, or the connection itself, tried from the sender",
                 other.object.name

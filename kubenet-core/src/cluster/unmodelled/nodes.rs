@@ -36,5 +36,9 @@ fn is(objects: &Objects, node: &Node) -> Option<String> {
         return Some(rule.is.into());
     }
     let system = object.map(|object| &*object.status.node_info.operating_system)?;
-    (!system.is_empty() && system != "linux").then(|| format!("runs {system}"))
+    match system {
+        "" | "linux" => None,
+        "windows" => Some("runs Windows".into()),
+        other => Some(format!("runs {other}")),
+    }
 }

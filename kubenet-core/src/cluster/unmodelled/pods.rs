@@ -3,12 +3,13 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::table::{INJECTIONS, Injection, NETWORKS, SIDECARS, VIRTUAL_MACHINE};
 use crate::cluster::{Effect, InputMode, Parts, Pod, Touches, Unmodelled};
 use crate::k8s::Objects;
-use crate::k8s::types::{Map, ObjectMeta, PodSpec};
+use crate::k8s::types::{ObjectMeta, PodSpec};
 use crate::origin::ObjectRef;
 
 /// What a pod has.
@@ -24,7 +25,12 @@ enum Has {
 /// Pods of one workload that have the same are told together.
 pub(super) fn find(objects: &Objects, parts: &Parts, found: &mut Vec<Unmodelled>) {
     let mut groups: BTreeMap<(ObjectRef, Has), Vec<u32>> = BTreeMap::new();
+    // Pods of a namespace stand together.
+    let mut asked: (&str, Vec<&'static Injection>) = ("", Vec::new());
     for (place, pod) in (0u32..).zip(&parts.pods) {
+        if *pod.namespace != *asked.0 {
+            asked = (&pod.namespace, asked_by(objects, parts.mode, &pod.namespace));
+        }
         if pod.host_network || pod.terminal {
             continue;
         }
@@ -33,7 +39,7 @@ pub(super) fn find(objects: &Objects, parts: &Parts, found: &mut Vec<Unmodelled>
             let itself = || ObjectRef::namespaced("Pod", &pod.namespace, &pod.name);
             pod.owners.first().cloned().unwrap_or_else(itself)
         };
-        for has in what(objects, parts.mode, pod, metadata, spec) {
+        for has in what(parts.mode, &asked.1, metadata, spec) {
             groups.entry((owner(), has)).or_default().push(place);
         }
     }
@@ -95,11 +101,11 @@ fn stated<'a>(objects: &'a Objects, pod: &Pod) -> Option<(&'a ObjectMeta, &'a Po
     })
 }
 
-fn what(objects: &Objects, mode: InputMode, pod: &Pod, metadata: &ObjectMeta, spec: &PodSpec) -> Vec<Has> {
+fn what(mode: InputMode, asked: &[&'static Injection], metadata: &ObjectMeta, spec: &PodSpec) -> Vec<Has> {
     let mut all = Vec::new();
     if let Some((container, mesh)) = sidecar(spec) {
         all.push(Has::Sidecar(container, mesh));
-    } else if let Some(rule) = injected(objects, mode, pod, metadata) {
+    } else if let Some(rule) = injected(mode, asked, metadata) {
         all.push(if rule.ambient { Has::Ambient(rule.mesh) } else { Has::Injected(rule.key, rule.mesh) });
     }
     if let Some(names) = metadata.annotations.get(NETWORKS).and_then(|text| networks(text)) {
@@ -118,41 +124,50 @@ fn sidecar(spec: &PodSpec) -> Option<(&'static str, &'static str)> {
     let rule = SIDECARS.iter().find(|rule| {
         let by = rule.by.is_none_or(|by| runs(by).is_some());
         // Istio's gateways are the same program, and redirect nothing.
-        let router = |args: &[alloc::sync::Arc<str>]| args.iter().any(|arg| &**arg == "router");
+        let router = |args: &[Arc<str>]| args.iter().any(|arg| &**arg == "router");
         by && runs(rule.container).is_some_and(|container| !router(&container.args))
     })?;
     Some((rule.container, rule.mesh))
 }
 
-/// Who asks for a sidecar. A pod of a snapshot that has none was made without one, whatever its namespace asks for now.
-fn injected(
-    objects: &Objects,
-    mode: InputMode,
-    pod: &Pod,
-    metadata: &ObjectMeta,
-) -> Option<&'static Injection> {
-    let namespace = objects.namespaces.get(&("".into(), pod.namespace.clone())).map(|n| &n.metadata);
-    let said = |metadata: &ObjectMeta, key: &str| {
-        let of = |map: &Map| map.get(key).cloned();
-        of(&metadata.labels).or_else(|| of(&metadata.annotations))
-    };
-    let asks = |rule: &Injection, value: &str| match rule.values {
+/// Those that count. A pod of a snapshot that has no sidecar was made without one, whatever its namespace asks for now.
+fn injections(mode: InputMode) -> impl Iterator<Item = &'static Injection> {
+    INJECTIONS.iter().filter(move |rule| rule.ambient || mode == InputMode::Manifests)
+}
+
+fn said<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.labels.get(key).or_else(|| metadata.annotations.get(key)).map(|value| &**value)
+}
+
+fn asks(rule: &Injection, value: &str) -> bool {
+    match rule.values {
         [] => !matches!(value, "" | "disabled" | "false"),
         values => values.contains(&value),
-    };
-    let rules = || INJECTIONS.iter().filter(|rule| rule.ambient || mode == InputMode::Manifests);
+    }
+}
+
+/// What a namespace asks for.
+fn asked_by(objects: &Objects, mode: InputMode, namespace: &Arc<str>) -> Vec<&'static Injection> {
+    let Some(object) = objects.namespaces.get(&("".into(), namespace.clone())) else { return Vec::new() };
+    let of = |rule: &&Injection| said(&object.metadata, rule.key).is_some_and(|value| asks(rule, value));
+    injections(mode).filter(of).collect()
+}
+
+/// Who gives a pod a sidecar: what itself asks for, or else what its namespace does and it does not refuse.
+fn injected(
+    mode: InputMode,
+    asked: &[&'static Injection],
+    metadata: &ObjectMeta,
+) -> Option<&'static Injection> {
     let mut refused: Vec<&str> = Vec::new();
-    for rule in rules() {
+    for rule in injections(mode) {
         match said(metadata, rule.key) {
-            Some(value) if asks(rule, &value) => return Some(rule),
+            Some(value) if asks(rule, value) => return Some(rule),
             Some(_) => refused.push(rule.mesh),
             None => {}
         }
     }
-    rules().find(|rule| {
-        let of_namespace = namespace.and_then(|namespace| said(namespace, rule.key));
-        !refused.contains(&rule.mesh) && of_namespace.is_some_and(|value| asks(rule, &value))
-    })
+    asked.iter().copied().find(|rule| !refused.contains(&rule.mesh))
 }
 
 /// The names of further networks, from a list in words or in JSON.

@@ -11,6 +11,8 @@ pub(super) enum Whose {
     Namespace,
     /// Every packet.
     Everything,
+    /// Those of the pods of its namespace, in manifests: in a snapshot a pod of a mesh shows its sidecar.
+    Meshed,
     /// Those to virtual addresses of Services.
     Services,
     /// Those between the pods of its namespace and hosts outside of the cluster.
@@ -104,13 +106,7 @@ pub(super) const KINDS: [KindRule; 30] = [
     ),
     rule("kubeovn.io", &["SecurityGroup", "Vpc"], Whose::Everything, Change, "could separate pods"),
     rule("networking.gke.io", &["EgressNATPolicy"], Whose::Outside, Change, ADDRESS),
-    rule(
-        "security.istio.io",
-        &["AuthorizationPolicy", "PeerAuthentication"],
-        Whose::Namespace,
-        Forbid,
-        POLICY,
-    ),
+    rule("security.istio.io", &["AuthorizationPolicy", "PeerAuthentication"], Whose::Meshed, Forbid, POLICY),
 ];
 
 /// A container that redirects its pod's connections to itself.

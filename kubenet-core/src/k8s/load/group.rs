@@ -5,7 +5,7 @@
 //! and the fields that are read did not change, or are read under both names.
 
 /// Whether an `apiVersion` is one of those that serve a kind that is read.
-pub(super) fn serves(api_version: &str, kind: &str) -> bool {
+pub(in crate::k8s) fn serves(api_version: &str, kind: &str) -> bool {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let groups: &[&str] = match kind {
         "Node" | "Namespace" | "Pod" | "ReplicationController" | "Service" | "Endpoints" | "ConfigMap" => {

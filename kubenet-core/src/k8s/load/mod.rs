@@ -43,6 +43,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 pub(crate) use self::embedded::embedded;
+pub(super) use self::group::serves;
 use self::object::Sink;
 pub use self::path::wants;
 use self::text::Text;
