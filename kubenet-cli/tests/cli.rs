@@ -323,37 +323,37 @@ fn an_inventory_tells_what_was_loaded_and_made_up() {
         "inventory --example pods",
         "",
         &expect![[r#"
-        input manifests: kubenet plays the control plane
+            input manifests: kubenet plays the control plane
 
-        objects
-              2  Pod
+            objects
+                  2  Pod
 
-        network
-          cni             bridge                           assumed
-          underlay        host-gw                          assumed
-          clusterCidr     10.244.0.0/16                    assumed
-          serviceCidr     10.96.0.0/12                     assumed
-          nodeNetwork     172.18.0.0/16                    assumed
-          nodeCidrMaskV4  24                               assumed
-          nodeCidrMaskV6  64                               assumed
-          mtu             1500                             assumed
-          proxyMode       iptables                         assumed
-          proxyVersion    1.36                             assumed
-          policyEnforced  false                            assumed
-          sysctls         net.bridge.bridge-nf-call-iptables=1 assumed
-          resolver        glibc                            assumed
+            network
+              cni             bridge                               assumed
+              underlay        host-gw                              assumed
+              clusterCidr     10.244.0.0/16                        assumed
+              serviceCidr     10.96.0.0/12                         assumed
+              nodeNetwork     172.18.0.0/16                        assumed
+              nodeCidrMaskV4  24                                   assumed
+              nodeCidrMaskV6  64                                   assumed
+              mtu             1500                                 assumed
+              proxyMode       iptables                             assumed
+              proxyVersion    1.36                                 assumed
+              policyEnforced  false                                assumed
+              sysctls         net.bridge.bridge-nf-call-iptables=1 assumed
+              resolver        glibc                                assumed
 
-        nodes (2)
-          node-1                   172.18.0.2               pods 2    from 10.244.0.0/24  made up
-          node-2                   172.18.0.3               pods 0    from 10.244.1.0/24  made up
+            nodes (2)
+              node-1  172.18.0.2    pods 2    from 10.244.0.0/24  made up
+              node-2  172.18.0.3    pods 0    from 10.244.1.0/24  made up
 
-        pods and Services
-          2 pods; 0 Services
+            pods and Services
+              2 pods; 0 Services
 
-        diagnostics
-          0 errors, 0 warnings, 0 notes (-v tells them too)
-        --- exit 0
-    "#]],
+            diagnostics
+              0 errors, 0 warnings, 0 notes (-v tells them too)
+            --- exit 0
+        "#]],
     );
 }
 

@@ -256,6 +256,11 @@ impl<'p, P: PlanSource + ?Sized> World<'p, P> {
             None => self.targets(segment, opaque.is_some(), &skb, (from, netns, link)),
         };
         if targets.is_empty() && !to.is_multicast() {
+            // What is behind a segment whose inside is not known, is not known either.
+            if let Some(unknown) = opaque {
+                note(&mut skb, self.now, EventKind::Unknown(unknown));
+                return;
+            }
             let why = alloc::format!("no station of the switch has {to}");
             note(&mut skb, self.now, EventKind::Dropped { reason: DropReason::NotSpecified, why });
             return;

@@ -114,7 +114,7 @@ pub(super) fn apply(cluster: &Cluster, ends: &Ends, case: &mut Case) {
     if more > 0 {
         text += &alloc::format!(" (and {more} more that could change it)");
     }
-    case.otherwise = Some(case.verdict);
+    case.otherwise = Some(case.verdict).filter(|verdict| *verdict != Verdict::Unknown);
     case.outcome = Outcome::Unknown;
     case.verdict = Verdict::Unknown;
     case.reason = Some(Reason {
