@@ -1,6 +1,11 @@
 //! What Linux does to a packet, one behaviour at a time: a host with a few links and the routes that `ip route` prints, one
 //! packet, and every event of it. Expected from kernel documentation and from runs of a 6.18 kernel in namespaces.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "events without words of their own are told by their name"
+)]
+
 use core::net::IpAddr;
 use std::sync::Arc;
 
