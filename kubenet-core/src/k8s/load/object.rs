@@ -79,6 +79,8 @@ pub(super) struct Sink<'s> {
     path: Arc<str>,
     /// Templates and kustomizations are told once for each source.
     told_source: bool,
+    /// That it has documents about something else is told.
+    told_nothing: bool,
     /// How many faults of YAML and JSON this source has.
     broken: usize,
 }
@@ -94,6 +96,7 @@ impl<'s> Sink<'s> {
             options,
             path: "".into(),
             told_source: false,
+            told_nothing: false,
             broken: 0,
         }
     }
@@ -119,7 +122,7 @@ impl<'s> Sink<'s> {
     /// What follows comes from another source.
     pub(super) fn source(&mut self, path: &Arc<str>) {
         (self.path, self.hint) = (path.clone(), Hint::of(path));
-        (self.told_source, self.broken) = (false, 0);
+        (self.told_source, self.told_nothing, self.broken) = (false, false, 0);
     }
 
     /// Remembers what was told and met so far.
@@ -415,27 +418,33 @@ impl<'s> Sink<'s> {
         }
     }
 
-    pub(super) fn no_object(&mut self, location: Location, in_list: bool) {
-        self.log.push(match in_list {
-            true => Diagnostic::error("no-object", "an item of a list that is no object").at(Some(location)),
-            false => Diagnostic::note("no-object", format!("{} holds no Kubernetes object", location.file))
-                .at(Some(location)),
-        });
+    fn no_object(&mut self, location: Location, in_list: bool) {
+        if in_list {
+            let found = Diagnostic::error("no-object", "an item of a list that is no object");
+            self.log.push(found.at(Some(location)));
+        } else {
+            self.nothing(location);
+        }
     }
 
     /// An object without a kind is a mistake if it looks like one of Kubernetes; else the file is about something else.
-    pub(super) fn no_kind(&mut self, location: Location, keys: &[&str]) {
+    fn no_kind(&mut self, location: Location, keys: &[&str]) {
         if self.hint.kustomization {
             return self.kustomization(Some(location));
         }
-        let meant = ["apiVersion", "metadata", "spec"].iter().any(|key| keys.contains(key));
-        self.log.push(match meant {
-            true => Diagnostic::error("no-kind", "an object without a kind")
-                .at(Some(location))
-                .help("say what it is, such as kind: Pod"),
-            false => Diagnostic::note("no-object", format!("{} holds no Kubernetes object", location.file))
-                .at(Some(location)),
-        });
+        if !["apiVersion", "metadata", "spec"].iter().any(|key| keys.contains(key)) {
+            return self.nothing(location);
+        }
+        let found = Diagnostic::error("no-kind", "an object without a kind");
+        self.log.push(found.at(Some(location)).help("say what it is, such as kind: Pod"));
+    }
+
+    /// A document about something else, which is told once for each source.
+    fn nothing(&mut self, location: Location) {
+        if !core::mem::replace(&mut self.told_nothing, true) {
+            let message = format!("{} has a document that is no Kubernetes object", location.file);
+            self.log.push(Diagnostic::note("no-object", message).at(Some(location)));
+        }
     }
 
     pub(super) fn helm(&mut self, location: Option<Location>) {

@@ -164,8 +164,7 @@ kind: Service
             x.yaml:5:1: warning[no-api-version]: Pod default/b has no apiVersion, and kubectl would refuse it
             x.yaml:8:1: error[no-name]: a Pod without metadata.name
                 help: give it a name; of generateName only the API server makes one
-            x.yaml:12:1: note[no-object]: x.yaml holds no Kubernetes object
-            x.yaml:14:1: note[no-object]: x.yaml holds no Kubernetes object
+            x.yaml:12:1: note[no-object]: x.yaml has a document that is no Kubernetes object
             x.yaml:16:1: error[no-name]: a Service without metadata.name
                 help: give it a name; of generateName only the API server makes one
         "#]],
