@@ -93,8 +93,12 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             self.drop(skb, Some(link), Stage::Ingress, reason, || ("disable_ipv6 is set".into(), None));
             return;
         }
-        let skb = if skb.prerouted { Some(skb) } else { self.hooks(Hook::Prerouting, skb, Some(link), None) };
-        let Some(skb) = skb else { return };
+        let mut skb = skb;
+        // br_netfilter ran the hook for this stack; the next one that the packet meets runs its own.
+        if !core::mem::take(&mut skb.prerouted) {
+            let Some(seen) = self.hooks(Hook::Prerouting, skb, Some(link), None) else { return };
+            skb = seen;
+        }
         if let Some((reason, why)) = self.martian(link, &ip) {
             self.drop(skb, Some(link), Stage::Route, reason, || (why, None));
             return;
