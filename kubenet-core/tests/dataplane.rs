@@ -362,6 +362,27 @@ fn class_e_and_the_zero_network_are_forwarded_and_a_broadcast_address_is_local()
 }
 
 #[test]
+fn tcp_takes_and_opens_no_connection_to_an_address_of_many() {
+    router().listen(Protocol::Tcp, 80).feed(
+        "eth0",
+        syn("10.0.1.9", "10.0.2.255", 80),
+        &expect![[r#"
+        eth0 ingress: in 10.0.1.9:4000 → 10.0.2.255:80 tcp SYN ttl 64
+        eth0 route: Local
+        eth0 socket: drop NOT_SPECIFIED: TCP takes no connection to 10.0.2.255, which many hold
+    "#]],
+    );
+    for dst in ["224.0.0.1", "10.0.2.255", "255.255.255.255"] {
+        let plan = router().plan();
+        let (mut machine, mut log) = (Machine::new(MachineId(0), plan), Log::default());
+        machine.open(Instant::START, client(Protocol::Tcp, dst, 80), &mut Seeded(0), &mut log);
+        let notice = machine.poll_notice().map(|notice| notice.kind.to_string());
+        assert_eq!(notice.as_deref(), Some("network is unreachable"), "{dst}");
+        assert!(machine.poll_transmit().is_none(), "{dst}");
+    }
+}
+
+#[test]
 fn rp_filter_strict_wants_the_way_back_by_the_same_link_and_loose_any_way() {
     let spoofed = || udp("10.0.2.9", "10.0.2.77");
     for (mode, expect) in [

@@ -118,14 +118,16 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     fn is_local(&self, ip: &Ip) -> bool {
-        match ip.dst {
-            IpAddr::V4(dst) => {
-                dst.is_broadcast()
-                    || dst.is_multicast()
-                    || self.st.broadcast.contains_key(&dst)
-                    || self.st.local_link(ip.dst).is_some()
+        self.is_group(ip.dst) || self.st.local_link(ip.dst).is_some()
+    }
+
+    /// Whether an address means many hosts: multicast, or a broadcast address of one of the links.
+    pub(super) fn is_group(&self, addr: IpAddr) -> bool {
+        match addr {
+            IpAddr::V4(addr) => {
+                addr.is_broadcast() || addr.is_multicast() || self.st.broadcast.contains_key(&addr)
             }
-            IpAddr::V6(dst) => dst.is_multicast() || self.st.local_link(ip.dst).is_some(),
+            IpAddr::V6(addr) => addr.is_multicast(),
         }
     }
 

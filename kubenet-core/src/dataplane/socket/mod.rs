@@ -154,6 +154,8 @@ struct Connection {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections {
     by_key: Map<ConnectionKey, Connection>,
+    /// The ports that clients send from: nothing listens there, and each talks to one peer.
+    client_ports: Map<(Protocol, IpAddr, u16), ()>,
     path_mtus: Map<IpAddr, u32>,
 }
 
@@ -191,7 +193,13 @@ const CONNECTIONS: usize = 65_536;
 impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     /// A process opens a connection, or sends a datagram or an echo request.
     pub(super) fn open(&mut self, id: ClientId, client: Client) {
+        // `tcp_v4_connect`, `tcp_v6_connect`: a connection has one other end.
+        let to_many = client.protocol == Protocol::Tcp && self.is_group(client.dst);
         let src = match client.src.map_or_else(|| self.source_for(client.dst), Ok) {
+            Ok(_) if to_many => Err(Failure::NetUnreachable),
+            found => found,
+        };
+        let src = match src {
             Ok(src) => src,
             Err(failure) => {
                 // Nothing can be sent, but the trace shows where it ended.
@@ -226,6 +234,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             sent: EventId::NONE,
         };
         self.st.connections.by_key.insert(key, connection);
+        self.st.connections.client_ports.insert((key.protocol, src, client.sport), ());
         self.send_first(key, FlowKind::Request);
     }
 
@@ -465,10 +474,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 SocketState::Closed => closed = Some(socket.origin.clone()),
             }
         }
+        let of_a_client = self.st.connections.client_ports.contains_key(&(protocol, dst, dport));
         match (closed, self.plan.undeclared) {
             (Some(origin), _) => Listener::Nobody(Some(origin)),
-            (None, Undeclared::Unsaid) => Listener::Unsaid,
-            (None, Undeclared::Closed) => Listener::Nobody(None),
+            (None, Undeclared::Unsaid) if !of_a_client => Listener::Unsaid,
+            (None, Undeclared::Unsaid | Undeclared::Closed) => Listener::Nobody(None),
         }
     }
 

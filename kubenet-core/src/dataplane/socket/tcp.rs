@@ -3,6 +3,8 @@
 //! Sources: RFC 9293 §3.5, `net/ipv4/tcp_timer.c`, `ip-sysctl.rst` (`tcp_syn_linear_timeouts` 4, `tcp_syn_retries` 6:
 //! the last SYN after 67 s, the end after 131 s). Not modelled: windows, congestion, FIN exchange.
 
+use alloc::format;
+
 use etherparse::TcpHeaderSlice;
 
 use super::{Connection, ConnectionKey, NoticeKind, State};
@@ -92,6 +94,12 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     fn tcp_listen(&mut self, link: u32, key: ConnectionKey, seq: u32, mss: Option<u16>, skb: Skb) {
         if self.st.connections.is_full() {
             let why = || ("too many connections are held".into(), None);
+            self.drop(skb, Some(link), Stage::Socket, DropReason::NotSpecified, why);
+            return;
+        }
+        if self.is_group(key.local.0) {
+            // `tcp_v4_conn_request`, `tcp_v6_conn_request`: no answer, not even a RST.
+            let why = || (format!("TCP takes no connection to {}, which many hold", key.local.0), None);
             self.drop(skb, Some(link), Stage::Socket, DropReason::NotSpecified, why);
             return;
         }
