@@ -304,7 +304,7 @@ fn destination(
         let family = question.family.map_or_else(String::new, |family| format!("{family} "));
         match addr {
             Some(addr) => Ok(Target::Place(addr, Some(place))),
-            None => Err(unusable(&question.to, format!("it has no {family}address"))),
+            None => Err(unusable(&question.to, format!("{} has no {family}address", question.to))),
         }
     };
     match &end.what {
