@@ -338,14 +338,7 @@ impl Look<'_> {
         if self.cluster.namespace(namespace).is_none() {
             return self.no_namespace(namespace, name);
         }
-        let kinds = [Kind::Pod, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::Service];
-        let mut candidates = Vec::new();
-        for kind in kinds {
-            let all = self.names_of(kind);
-            let here = near(name, all.iter().filter(|(ns, _)| *ns == namespace).map(|(_, n)| *n), 2);
-            candidates.extend(here.iter().map(|n| format!("{namespace}/{}/{n}", kind.short())));
-        }
-        candidates.truncate(4);
+        let candidates = self.near_names(namespace, name);
         let names: Vec<&str> = candidates.iter().map(String::as_str).collect();
         let message = format!("nothing is named '{name}' in namespace '{namespace}'{}", did_you_mean(&names));
         self.error(QuestionFault::NotFound, Piece::Name, message, candidates)
@@ -383,14 +376,28 @@ impl Look<'_> {
         }
     }
 
-    /// A bare word is a host name; objects of the default namespace and nodes of that name are worth telling.
+    /// A bare word is a host name; objects of the default namespace and nodes of that name are worth telling, or else those of a
+    /// near one.
     fn near_host(&self, name: &str) -> Vec<String> {
         let mut found: Vec<String> =
             self.candidates_in(self.default_namespace, name).iter().map(Candidate::grammar).collect();
         if self.cluster.node_named(name).is_some() {
             found.push(format!("node/{name}"));
         }
-        found
+        if found.is_empty() { self.near_names(self.default_namespace, name) } else { found }
+    }
+
+    /// Objects of a namespace with a near name, in the grammar, at most four.
+    fn near_names(&self, namespace: &str, name: &str) -> Vec<String> {
+        let kinds = [Kind::Pod, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::Service];
+        let mut candidates = Vec::new();
+        for kind in kinds {
+            let all = self.names_of(kind);
+            let here = near(name, all.iter().filter(|(ns, _)| *ns == namespace).map(|(_, n)| *n), 2);
+            candidates.extend(here.iter().map(|n| format!("{namespace}/{}/{n}", kind.short())));
+        }
+        candidates.truncate(4);
+        candidates
     }
 }
 

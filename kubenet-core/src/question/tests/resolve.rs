@@ -153,6 +153,7 @@ fn names_are_looked_up() {
             "http://cart.shop/x",
             "kubernetes",
             "node-1",
+            "frontnd",
         ],
         expect![[r#"
             deploy/frontend:http
@@ -187,6 +188,8 @@ fn names_are_looked_up() {
                 Host { name: "kubernetes", near: ["default/svc/kubernetes"] }
             node-1
                 Host { name: "node-1", near: ["node/node-1"] }
+            frontnd
+                Host { name: "frontnd", near: ["default/pod/frontend-7d4f6c8b9-x2x4z", "default/pod/frontend-7d4f6c8b9-z9z9z", "default/deploy/frontend"] }
         "#]],
     );
 }
