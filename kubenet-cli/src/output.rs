@@ -63,12 +63,12 @@ pub(crate) fn paint(style: Style, text: &str) -> String {
     format!("{style}{}{style:#}", clean(text))
 }
 
-/// Shows control characters (escape sequences in names, say) and characters that turn the writing direction.
+/// Shows control characters (escape sequences and line ends in names, say) and characters that turn the writing direction.
 pub(crate) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if turns || (c.is_control() && c != '\n') {
+        if turns || c.is_control() {
             out.extend(c.escape_default());
         } else {
             out.push(c);

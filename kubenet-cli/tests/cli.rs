@@ -271,6 +271,11 @@ fn names_cannot_speak_to_the_terminal() {
     let manifests = "{apiVersion: v1, kind: Pod, metadata: {name: \"a\\e[31mred\"}}\n";
     let output = kubenet("inventory -f - -v", manifests);
     assert!(!output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b), "{output:?}");
+
+    let manifests = r#"{"kind": "Pod", "metadata": {"name": "a"}, "spec": {"nodeName": "n\nconnected"}}"#;
+    let output = kubenet("trace -f - pod/a pod/a:80 --brief", manifests);
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.starts_with("pod default/a on n\\nconnected ("), "{text}");
 }
 
 #[test]
