@@ -1,6 +1,6 @@
 //! `ip addr`: the links of one namespace with their addresses.
 //!
-//! What `ip link` says, and the addresses: both are read by the parser of [`ip_link`](super::ip_link), which see. A subnet's
+//! What `ip link` says, and the addresses: both are read by the parser of [`ip_link`], which see. A subnet's
 //! own broadcast address is what an address has without being asked for; other addresses of broadcast, the far end of a
 //! point-to-point address, labels, lifetimes and flags (`dynamic`, `tentative` …) are told as notes.
 
