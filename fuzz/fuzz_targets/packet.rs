@@ -1,3 +1,5 @@
+//! The cargo-fuzz binary of the target `packet`; what it does stands in `../targets.rs`.
+
 #![no_main]
 
 #[path = "../targets.rs"]

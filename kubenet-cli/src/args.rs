@@ -165,9 +165,9 @@ pub(crate) struct TraceArgs {
     #[arg(long, value_name = "PROTO", help_heading = "Packet")]
     pub(crate) proto: Option<Protocol>,
     /// The source port, or the identifier of an echo request
-    #[arg(long, value_name = "N", help_heading = "Packet")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Packet")]
     pub(crate) sport: Option<u16>,
-    /// Bytes of payload; over TCP they are sent once the connection is up
+    /// Bytes of payload; over TCP they are sent once the connection is up, at most one segment
     #[arg(long, value_name = "BYTES", default_value_t = 0, help_heading = "Packet")]
     pub(crate) payload: u16,
     /// The IP version, 4 or 6 (default: the first that both ends have)
@@ -240,11 +240,11 @@ pub(crate) struct RenderArgs {
 pub(crate) enum TableArg {
     /// `ip route show` and `ip -6 route show`
     IpRoute,
-    /// `ip rule show`
+    /// `ip rule show` and `ip -6 rule show`
     IpRule,
     /// `ip addr show`
     IpAddr,
-    /// `ip link show`
+    /// `ip -d link show`
     IpLink,
     /// `ip neigh show`
     IpNeigh,

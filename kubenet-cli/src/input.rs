@@ -27,6 +27,11 @@ pub(crate) fn network(args: &InputArgs) -> anyhow::Result<Network> {
         texts.iter().map(|text| Source { name: &text.name, bytes: &text.bytes }).collect();
     let network = Network::load(&sources, &options, assume, args.mode());
     diagnostics::tell(network.diagnostics(), &texts, args.verbose);
+    let objects = network.objects();
+    if objects.iter().next().is_none() && objects.others.is_empty() && !network.has_errors() {
+        let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
+        bail!("no objects in {}", names.join(", "));
+    }
     Ok(network)
 }
 

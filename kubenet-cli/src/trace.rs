@@ -38,10 +38,8 @@ pub(crate) fn trace(args: &TraceArgs, out: &mut Out) -> anyhow::Result<u8> {
                 text(args, trace, out)?;
             }
         }
-        TraceOutput::Json => match &traces[..] {
-            [one] => out.json(one)?,
-            all => out.json(&all)?,
-        },
+        // One object each, so that every one follows the schema.
+        TraceOutput::Json => traces.iter().try_for_each(|trace| out.json(trace))?,
         TraceOutput::Mermaid => {
             for trace in &traces {
                 for case in &trace.outcomes {

@@ -181,39 +181,39 @@ fn a_broken_document_is_drawn_and_the_rest_is_loaded() {
         "trace -f - pod/client pod/server:8080 --brief",
         &manifests,
         &expect![[r#"
-        pod default/client on node-1 (10.244.0.105:40000) → pod default/server on node-1 (10.244.0.35:8080) tcp
+            pod default/client on node-1 (10.244.0.105:40000) → pod default/server on node-1 (10.244.0.35:8080) tcp
 
-        default/client
-           1  socket                    sends 10.244.0.105:40000 → 10.244.0.35:8080 tcp SYN ttl 64
+            default/client
+               1  socket                    sends 10.244.0.105:40000 → 10.244.0.35:8080 tcp SYN ttl 64
 
-        delivered  pod default/server on node-1, port 8080, which sees the source 10.244.0.105
-                   Pod default/server spec.containers[0].ports[0] (-:7)
+            delivered  pod default/server on node-1, port 8080, which sees the source 10.244.0.105
+                       Pod default/server spec.containers[0].ports[0] (-:7)
 
-        the answer
-        default/server
-           1  socket                    sends 10.244.0.35:8080 → 10.244.0.105:40000 tcp SYN+ACK ttl 64
+            the answer
+            default/server
+               1  socket                    sends 10.244.0.35:8080 → 10.244.0.105:40000 tcp SYN+ACK ttl 64
 
-        connected  client is connected
+            connected  client is connected
 
-        assuming   a process listens on port 8080 of default/server: it is declared (decides) [closed]
-                   pods are connected by the CNI 'bridge' [cni]
-                   pods run, are ready and have made-up addresses and places (kubenet plays the control plane) [place]
-                   made-up nodes: node-1 [nodes]
-        --- stderr
-        error[field]: Pod default/x: spec.containers is the number 7, not a list
-          --> -:14:20
-           |
-        14 | spec: {containers: 7}
-           |                    ^ spec.containers
+            assuming   a process listens on port 8080 of default/server: it is declared (decides) [closed]
+                       pods are connected by the CNI 'bridge' [cni]
+                       pods run, are ready and have made-up addresses and places (kubenet plays the control plane) [place]
+                       made-up nodes: node-1 [nodes]
+            --- stderr
+            error[field]: Pod default/x: spec.containers is the number 7, not a list
+              --> -:14:20
+               |
+            14 | spec: {containers: 7}
+               |                    ^ spec.containers
 
-        warning[no-api-version]: Pod default/x has no apiVersion, and kubectl would refuse it
-          --> -:12:1
-           |
-        12 | kind: Pod
-           | ^
+            warning[no-api-version]: Pod default/x has no apiVersion, and kubectl would refuse it
+              --> -:12:1
+               |
+            12 | kind: Pod
+               | ^^^^
 
-        --- exit 2
-    "#]],
+            --- exit 2
+        "#]],
     );
 }
 

@@ -21,7 +21,7 @@ pub(super) fn places(assume: &Assume, nodes: &[Node], log: &mut Vec<Diagnostic>)
     for (what, node) in &assume.place {
         let Some(object) = parse_place(what) else {
             let message = format!("place: '{what}' is neither [NAMESPACE/]KIND/NAME nor NAMESPACE/POD");
-            log.push(Diagnostic::warning("assumption-unknown", message));
+            log.push(Diagnostic::error("assumption-unknown", message));
             continue;
         };
         match nodes.binary_search_by(|n| (*n.name).cmp(node)) {
@@ -31,7 +31,7 @@ pub(super) fn places(assume: &Assume, nodes: &[Node], log: &mut Vec<Diagnostic>)
             Err(_) => {
                 let names: Vec<&str> = nodes.iter().map(|n| &*n.name).take(5).collect();
                 let message = format!("place: no node '{node}'; there are {}", names.join(", "));
-                log.push(Diagnostic::warning("assumption-unknown", message));
+                log.push(Diagnostic::error("assumption-unknown", message));
             }
         }
     }
@@ -105,6 +105,6 @@ pub(super) fn known_sysctls(assume: &Assume, log: &mut Vec<Diagnostic>) {
 }
 
 fn unknown(key: &str, what: &str) -> Diagnostic {
-    Diagnostic::warning("assumption-unknown", format!("{key}: no {what}"))
+    Diagnostic::error("assumption-unknown", format!("{key}: no {what}"))
         .help("kubenet inventory lists what there is")
 }

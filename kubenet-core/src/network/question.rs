@@ -262,6 +262,9 @@ fn source(
         What::Node(node) => Ok(of_node(cluster, *node)),
         What::Address(addr) => match of_address(cluster, *addr) {
             Some(place) => Ok(place),
+            None if !can_be_a_source(*addr) => {
+                Err(refuse(format!("{addr} is no address that somebody sends from")))
+            }
             None if is_inside(cluster, *addr) => Err(refuse(format!("nobody has the address {addr}"))),
             None => Ok(of_outside(plans, *addr)),
         },
@@ -494,6 +497,12 @@ fn of_outside(plans: &mut Plans, addr: IpAddr) -> Place {
     let name = Arc::from(addr.to_string());
     let who = Who { kind: Cow::Borrowed("Outside"), namespace: None, name, node: None };
     Place { at: (machine, 0), addresses: Vec::from([addr]), who: Some(who) }
+}
+
+/// Loopback, group and unspecified addresses are nobody's outside of a namespace.
+fn can_be_a_source(addr: IpAddr) -> bool {
+    let broadcast = matches!(addr, IpAddr::V4(addr) if addr.is_broadcast());
+    !(addr.is_loopback() || addr.is_multicast() || addr.is_unspecified() || broadcast)
 }
 
 /// Whether an address belongs to one of the cluster's own ranges.

@@ -52,6 +52,7 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
         };
         // The reason that counts for the client may lie on the way back.
         let reason = match (&reply_judged, reason) {
+            (Some((Outcome::Unknown, Some(why))), _) if outcome != Outcome::Unknown => Some(why.clone()),
             (_, Some(reason)) => Some(reason),
             (Some((_, Some(why))), None) if !verdict.is_success() => Some(why.clone()),
             (_, None) if verdict.is_success() => None,

@@ -12,7 +12,7 @@ pub enum Kind {
     Markdown,
     /// Any other text of ours.
     Text,
-    /// Facts and captured output, kept as they came: `tests/corpus`, folders named `data`, tab-separated tables.
+    /// Facts and captured output, kept as they came: `tests/corpus`, `fuzz/corpus`, folders named `data`, tab-separated tables.
     Data,
 }
 
@@ -37,6 +37,7 @@ impl File {
 
 fn kind(path: &str) -> Kind {
     let is_data = path.starts_with("tests/corpus/")
+        || path.starts_with("fuzz/corpus/")
         || path.split('/').any(|part| part == "data" || part == "testdata")
         || path.ends_with(".tsv");
     let extension = Path::new(path).extension().and_then(|extension| extension.to_str());

@@ -208,28 +208,28 @@ fn taints_selectors_and_places_choose_the_node() {
         Input { workloads, nodes, ..Input::default() },
         place,
         expect![[r#"
-        control [172.18.83.137] pods [10.244.216.0/24]
-        fast [172.18.69.222] pods [10.244.46.0/24]
-        slow [172.18.9.56] pods [10.244.224.0/24]
-        default/agent-cdzts on fast [10.244.46.175]
-        default/agent-gb24h on slow [10.244.224.143]
-        default/named-68696b6854-v8wln on control [10.244.216.29]
-        default/placed-665d4846bb-7x9ss on slow [10.244.224.44]
-        default/placed-665d4846bb-pcvtd on slow [10.244.224.121]
-        default/plain-767d4d5768-gdrbw on slow [10.244.224.102]
-        default/plain-767d4d5768-t8spc on fast [10.244.46.171]
-        default/plain-767d4d5768-tc4vl on slow [10.244.224.119]
-        default/plain-767d4d5768-zm7l4 on fast [10.244.46.220]
-        default/proxy-gn2k6 on fast [10.244.46.162]
-        default/proxy-ltfvd on slow [10.244.224.37]
-        default/proxy-vpg9p on control [10.244.216.66]
-        default/ssd-85f5cc7c68-kw6c9 on fast [10.244.46.212]
-        default/ssd-85f5cc7c68-t4p7f on fast [10.244.46.40]
-        default/tape-5c66446f66-d5n5n on pending []
-        warning[assumption-unknown]: place: no node 'gone'; there are control, fast, slow
-        warning[assumption-unknown]: place: 'x' is neither [NAMESPACE/]KIND/NAME nor NAMESPACE/POD
-        warning[unschedulable]: pods of Deployment default/tape stay pending: no node has the labels disk=tape
-    "#]],
+            control [172.18.83.137] pods [10.244.216.0/24]
+            fast [172.18.69.222] pods [10.244.46.0/24]
+            slow [172.18.9.56] pods [10.244.224.0/24]
+            default/agent-cdzts on fast [10.244.46.175]
+            default/agent-gb24h on slow [10.244.224.143]
+            default/named-68696b6854-v8wln on control [10.244.216.29]
+            default/placed-665d4846bb-7x9ss on slow [10.244.224.44]
+            default/placed-665d4846bb-pcvtd on slow [10.244.224.121]
+            default/plain-767d4d5768-gdrbw on slow [10.244.224.102]
+            default/plain-767d4d5768-t8spc on fast [10.244.46.171]
+            default/plain-767d4d5768-tc4vl on slow [10.244.224.119]
+            default/plain-767d4d5768-zm7l4 on fast [10.244.46.220]
+            default/proxy-gn2k6 on fast [10.244.46.162]
+            default/proxy-ltfvd on slow [10.244.224.37]
+            default/proxy-vpg9p on control [10.244.216.66]
+            default/ssd-85f5cc7c68-kw6c9 on fast [10.244.46.212]
+            default/ssd-85f5cc7c68-t4p7f on fast [10.244.46.40]
+            default/tape-5c66446f66-d5n5n on pending []
+            error[assumption-unknown]: place: no node 'gone'; there are control, fast, slow
+            error[assumption-unknown]: place: 'x' is neither [NAMESPACE/]KIND/NAME nor NAMESPACE/POD
+            warning[unschedulable]: pods of Deployment default/tape stay pending: no node has the labels disk=tape
+        "#]],
     );
 }
 
@@ -372,10 +372,10 @@ fn assumptions_that_name_unknown_things_are_told() {
     assert_eq!(cluster.faults.len(), 3);
     let lines: String = log.iter().map(|d| format!("{d}\n")).collect();
     expect![[r#"
-        warning[assumption-unknown]: listeners: no pod 'wbe' in namespace 'default'
-        warning[assumption-unknown]: closed: no pod 'web' in namespace 'shop'
-        warning[assumption-unknown]: faults: no node 'node-9'
-        warning[assumption-unknown]: faults: no pod 'x' in namespace 'shop'
+        error[assumption-unknown]: listeners: no pod 'wbe' in namespace 'default'
+        error[assumption-unknown]: closed: no pod 'web' in namespace 'shop'
+        error[assumption-unknown]: faults: no node 'node-9'
+        error[assumption-unknown]: faults: no pod 'x' in namespace 'shop'
     "#]]
     .assert_eq(&lines);
 }
