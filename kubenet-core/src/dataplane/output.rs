@@ -121,11 +121,17 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             match ip.family() {
                 // IP_PMTUDISC_WANT: what does not fit is sent without DF (`__ip_make_skb`).
                 Family::V4 => clear_dont_fragment(&mut skb),
+                // The kernel cuts it at the source (`ip6_fragment`), behind a fragment header.
                 Family::V6 => {
-                    self.drop(skb, Some(link), Stage::Output, DropReason::PktTooBig, || {
-                        (format!("{} bytes do not fit the path MTU {mtu}", ip.len), None)
-                    });
-                    return Err(Failure::MessageTooLong(mtu));
+                    let unknown = Unknown {
+                        why: format!(
+                            "{} bytes do not fit the path MTU {mtu}, and fragments of IPv6 are not modelled",
+                            ip.len
+                        ),
+                        what_would_settle_it: format!("send at most {mtu} bytes, headers included"),
+                    };
+                    self.lose(skb, Some(link), Stage::Output, unknown, None);
+                    return Ok(());
                 }
             }
         }

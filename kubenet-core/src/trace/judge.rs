@@ -373,7 +373,6 @@ fn verdict_of(notices: &[Notice]) -> Verdict {
             | Failure::Prohibited
             | Failure::TimeExceeded
             | Failure::TooBig(_)
-            | Failure::MessageTooLong(_)
             | Failure::InvalidArgument
             | Failure::NoSourceAddress
             | Failure::AddressInUse => Verdict::Unreachable,

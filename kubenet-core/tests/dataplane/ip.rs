@@ -747,3 +747,16 @@ fn echo_requests_are_answered_unless_the_sysctl_says_no() {
     "#]],
     );
 }
+
+#[test]
+fn an_ipv6_datagram_that_its_source_would_cut_has_an_unknown_fate() {
+    let big = Client { payload: 2000, ..client(Protocol::Udp, "fd00:2::9", 53) };
+    router().send(
+        big,
+        &expect![[r#"
+        - socket: made [fd00:2::1]:4000 → [fd00:2::9]:53 udp ttl 64
+        - route: route fd00:2::/64 dev eth1 table 254
+        eth1 output: unknown: 2048 bytes do not fit the path MTU 1500, and fragments of IPv6 are not modelled
+    "#]],
+    );
+}

@@ -101,9 +101,6 @@ pub enum Failure {
     /// The path's MTU is smaller.
     #[error("message too long for a path MTU of {0}")]
     TooBig(u32),
-    /// EMSGSIZE.
-    #[error("message too long: the path MTU is {0}")]
-    MessageTooLong(u32),
     /// EINVAL: a blackhole route.
     #[error("invalid argument (blackhole route)")]
     InvalidArgument,
