@@ -42,7 +42,7 @@ fn listener(case: &Case, add: &mut Add<'_>) {
     let Some(hop) = case.hops.last() else { return };
     let EventKind::Delivered { listener, port } = &hop.event else { return };
     let Some(port) = port else { return };
-    let at = if hop.netns.is_empty() { &hop.machine } else { &hop.netns };
+    let at = hop.place();
     let Some(_) = listener else {
         add("listeners", true, format!("nothing says whether a process listens on port {port} of {at}"));
         return;

@@ -118,13 +118,8 @@ pub(super) fn apply(cluster: &Cluster, ends: &Ends, case: &mut Case) {
     case.outcome = Outcome::Unknown;
     case.verdict = Verdict::Unknown;
     case.reason = Some(Reason {
-        drop: None,
-        text,
-        machine: None,
-        netns: None,
-        device: None,
-        stage: None,
         origin: origin.cloned(),
         what_would_settle_it: Some(settle.clone()),
+        ..Reason::of_text(text)
     });
 }

@@ -198,16 +198,7 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
             (false, Some(kind)) => kind.to_string(),
             (false, None) => "no answer within the time that a trace follows".into(),
         };
-        Some(Reason {
-            drop: None,
-            text,
-            machine: None,
-            netns: None,
-            device: None,
-            stage: None,
-            origin: None,
-            what_would_settle_it: None,
-        })
+        Some(Reason::of_text(text))
     }
 
     fn end_place(&self, path: &[EventId]) -> Option<(MachineId, u32, EventId)> {

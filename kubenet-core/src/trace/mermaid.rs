@@ -18,7 +18,7 @@ pub fn mermaid(trace: &Trace, case: &Case) -> String {
     let mut order: Vec<String> = Vec::new();
     let reply = case.reply.as_ref().map_or(&[][..], |reply| &reply.hops);
     for hop in case.hops.iter().chain(reply) {
-        let name = place(hop);
+        let name = hop.place().to_string();
         if !ids.contains_key(&name) {
             ids.insert(name.clone(), order.len());
             order.push(name);
@@ -27,7 +27,7 @@ pub fn mermaid(trace: &Trace, case: &Case) -> String {
     for (place, name) in order.iter().enumerate() {
         out += &format!("    participant p{place} as {}\n", escape(name));
     }
-    let id = |hop: &Hop| ids.get(&place(hop)).copied().unwrap_or(0);
+    let id = |hop: &Hop| ids.get(&hop.place().to_string()).copied().unwrap_or(0);
     let notes = lines(trace, case, Detail::Changes);
     for (hops, is_reply, arrow) in [(&case.hops[..], false, "->>"), (reply, true, "-->>")] {
         let mut at: Option<usize> = None;
@@ -63,10 +63,6 @@ pub fn mermaid(trace: &Trace, case: &Case) -> String {
         );
     }
     out
-}
-
-fn place(hop: &Hop) -> String {
-    if hop.netns.is_empty() { hop.machine.to_string() } else { hop.netns.to_string() }
 }
 
 /// Mermaid reads `#`, `;` and markup in texts; entity codes keep them as they are.

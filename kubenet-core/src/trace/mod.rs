@@ -298,6 +298,22 @@ pub struct Reason {
     pub what_would_settle_it: Option<String>,
 }
 
+impl Reason {
+    /// A reason that no single place has.
+    pub(crate) const fn of_text(text: String) -> Self {
+        Self {
+            drop: None,
+            text,
+            machine: None,
+            netns: None,
+            device: None,
+            stage: None,
+            origin: None,
+            what_would_settle_it: None,
+        }
+    }
+}
+
 /// Who got a packet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -374,6 +390,13 @@ pub struct Hop {
     pub origin: Option<Origin>,
 }
 
+impl Hop {
+    /// Where it happened, for people: the namespace of a pod, else the machine or switch.
+    pub fn place(&self) -> &Arc<str> {
+        if self.netns.is_empty() { &self.machine } else { &self.netns }
+    }
+}
+
 /// One flow with everything that happened to its frames.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlowRecord {
@@ -401,16 +424,7 @@ pub struct Assumption {
 
 /// The answer to a question whose destination's address is not known.
 pub(crate) fn not_known(question: Asked, why: String, settle: String) -> Trace {
-    let reason = Reason {
-        drop: None,
-        text: why,
-        machine: None,
-        netns: None,
-        device: None,
-        stage: None,
-        origin: None,
-        what_would_settle_it: Some(settle),
-    };
+    let reason = Reason { what_would_settle_it: Some(settle), ..Reason::of_text(why) };
     let case = Case {
         probability: Probability::ONE,
         choices: Vec::new(),

@@ -80,7 +80,7 @@ pub fn pcapng(case: &Case) -> Vec<u8> {
 
 /// `node-1 eth0`, `shop/cart-0 eth0`.
 fn interface(hop: &Hop) -> String {
-    let place = if hop.netns.is_empty() { &hop.machine } else { &hop.netns };
+    let place = hop.place();
     format!("{place} {}", hop.device.as_deref().unwrap_or(""))
 }
 

@@ -146,7 +146,7 @@ fn asides(case: &Case, out: &mut Vec<Line>) {
                 seen.push((flow.kind, text.clone()));
                 out.push(Line {
                     kind: LineKind::Aside,
-                    place: place_of(hop),
+                    place: hop.place().to_string(),
                     device: hop.device.as_deref().unwrap_or("").into(),
                     stage: "lost".into(),
                     parts: Vec::from([(Style::Bad, text)]),
@@ -171,7 +171,7 @@ fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut
             Detail::Changes => first || (!ends && matters(hop)),
         };
         let again = detail == Detail::Changes && hop.event == EventKind::TtlDecremented && {
-            let place = place_of(hop);
+            let place = hop.place().to_string();
             match rounds.iter_mut().find(|(other, _)| *other == place) {
                 Some((_, times)) => {
                     *times += 1;
@@ -187,7 +187,8 @@ fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut
             cut = true;
             let parts = Vec::from([(Style::Plain, "… and so on".into())]);
             let kind = kind(place as u32 + 1);
-            let (place, device, stage) = (place_of(hop), String::new(), stage_word(hop.stage).into());
+            let (place, device, stage) =
+                (hop.place().to_string(), String::new(), stage_word(hop.stage).into());
             out.push(Line { kind, place, device, stage, parts, origin: None });
         }
         if shown && !again {
@@ -221,11 +222,6 @@ fn matters(hop: &Hop) -> bool {
         | EventKind::Flooded { .. }
         | EventKind::Delivered { .. } => false,
     }
-}
-
-/// `shop/cart-0` for a pod, else the machine's name.
-fn place_of(hop: &Hop) -> String {
-    if hop.netns.is_empty() { hop.machine.to_string() } else { hop.netns.to_string() }
 }
 
 fn hop_line(hop: &Hop, kind: LineKind, before: Option<&Summary>, first: bool) -> Line {
@@ -312,7 +308,7 @@ fn hop_line(hop: &Hop, kind: LineKind, before: Option<&Summary>, first: bool) ->
     }
     Line {
         kind,
-        place: place_of(hop),
+        place: hop.place().to_string(),
         device: hop.device.as_deref().unwrap_or("").into(),
         stage: stage_word(hop.stage).into(),
         parts,

@@ -70,7 +70,7 @@ fn a_capture_file_has_an_interface_per_device_and_a_comment_per_frame() {
     let devices: BTreeSet<String> = on_devices
         .iter()
         .map(|hop| {
-            let place = if hop.netns.is_empty() { &hop.machine } else { &hop.netns };
+            let place = hop.place();
             format!("{place} {}", hop.device.as_deref().unwrap_or(""))
         })
         .collect();
