@@ -81,8 +81,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let stage = stage_of(hook);
         // What is told of a packet on its way out names the link that it leaves by.
         let at = match hook {
-            Hook::Prerouting | Hook::Input | Hook::Forward => iif.or(oif),
-            Hook::Output | Hook::Postrouting => oif.or(iif),
+            Hook::Ingress | Hook::Prerouting | Hook::Input | Hook::Forward => iif.or(oif),
+            Hook::Output | Hook::Postrouting | Hook::Egress => oif.or(iif),
         };
         for chain in chains {
             let Some(ip) = skb.ip() else { return Some(skb) };
@@ -127,11 +127,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
 
 const fn stage_of(hook: Hook) -> Stage {
     match hook {
+        Hook::Ingress => Stage::Ingress,
         Hook::Prerouting => Stage::Prerouting,
         Hook::Input => Stage::Input,
         Hook::Forward => Stage::Forward,
         Hook::Output => Stage::Output,
         Hook::Postrouting => Stage::Postrouting,
+        Hook::Egress => Stage::Egress,
     }
 }
 

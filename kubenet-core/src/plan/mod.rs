@@ -8,9 +8,11 @@
 //! nodes builds only the machines that it meets.
 
 mod link;
-mod netfilter;
+pub mod netfilter;
+pub mod nft;
 mod route;
 mod socket;
+pub mod xt;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -21,7 +23,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::link::{Address, BridgePort, FdbEntry, Link, LinkKind, Neighbour, NeighbourState, Vxlan};
-pub use self::netfilter::{Action, Chain, Hook, Match, Rule, Truth, Unknown};
+pub use self::netfilter::{Action, Chain, Hook, Match, Netfilter, Rule, Ruleset, Supply, Truth, Unknown};
 pub use self::route::{
     IpRule, NextHop, Route, RouteKind, RouteProtocol, RouteScope, RuleAction, TABLE_DEFAULT, TABLE_LOCAL,
     TABLE_MAIN,
@@ -179,8 +181,12 @@ pub struct Netns {
     pub neighbours: Vec<Neighbour>,
     /// Permanent forwarding entries (`bridge fdb`).
     pub fdb: Vec<FdbEntry>,
-    /// Netfilter base chains, in order of registration.
+    /// Base chains for what is not known, in order of registration. Those of one hook and priority run before the rules of
+    /// `netfilter`.
     pub chains: Vec<Chain>,
+    /// The rules of `iptables` and `nft`.
+    #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
+    pub netfilter: Netfilter,
     /// Per-namespace switches.
     pub sysctls: Sysctls,
     /// Listening sockets.
@@ -202,6 +208,7 @@ impl Netns {
             neighbours: Vec::new(),
             fdb: Vec::new(),
             chains: Vec::new(),
+            netfilter: Netfilter::Empty,
             sysctls: Sysctls::default(),
             sockets: Vec::new(),
             undeclared: Undeclared::Closed,
