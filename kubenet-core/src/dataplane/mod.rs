@@ -20,6 +20,7 @@ mod icmp;
 mod input;
 mod machine;
 mod neigh;
+pub mod netfilter;
 mod netns;
 mod output;
 mod reason;
