@@ -34,7 +34,7 @@ pub(crate) struct Target {
 }
 
 /// All targets.
-pub(crate) const ALL: [Target; 13] = [
+pub(crate) const ALL: [Target; 16] = [
     Target { name: "frames", run: frames, pace: 1 },
     Target { name: "packet", run: packet, pace: 100 },
     Target { name: "manifests", run: manifests, pace: 1 },
@@ -47,6 +47,9 @@ pub(crate) const ALL: [Target; 13] = [
     Target { name: "text_neigh", run: text_neigh, pace: 20 },
     Target { name: "text_fdb", run: text_fdb, pace: 6 },
     Target { name: "text_ss", run: text_ss, pace: 10 },
+    Target { name: "text_ipset", run: text_ipset, pace: 10 },
+    Target { name: "text_ipvs", run: text_ipvs, pace: 10 },
+    Target { name: "text_conntrack", run: text_conntrack, pace: 10 },
     Target { name: "text_nmstate", run: text_nmstate, pace: 40 },
 ];
 
@@ -438,6 +441,33 @@ pub(crate) fn text_ss(data: &[u8]) {
     use text::ss::{parse, render};
     let text = String::from_utf8_lossy(data);
     stable(parse(&text, "x").items, render, |text| parse(text, "x").items);
+}
+
+/// `ipset save`.
+pub(crate) fn text_ipset(data: &[u8]) {
+    use text::ipset::{parse, render};
+    let text = String::from_utf8_lossy(data);
+    stable(parse(&text, "x").items, render, |text| parse(text, "x").items);
+}
+
+/// `ipvsadm -Sn` and `/proc/net/ip_vs`.
+pub(crate) fn text_ipvs(data: &[u8]) {
+    use text::ipvsadm::{parse, parse_any, parse_table, render, render_table};
+    let text = String::from_utf8_lossy(data);
+    let table = parse_table(&text, "x").items;
+    let _ = (render(&table), render_table(&table), parse_any(&text, "x"));
+    let saved = parse(&text, "x").items;
+    let _ = parse_table(&render_table(&saved), "x");
+    stable(saved, render, |text| parse(text, "x").items);
+}
+
+/// `conntrack -L`.
+pub(crate) fn text_conntrack(data: &[u8]) {
+    use text::conntrack::{Layer3, parse, render};
+    let text = String::from_utf8_lossy(data);
+    for layer3 in [Layer3::Hide, Layer3::Show] {
+        stable(parse(&text, "x").items, |entries| render(entries, layer3), |text| parse(text, "x").items);
+    }
 }
 
 /// nmstate.

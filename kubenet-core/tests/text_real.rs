@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kubenet_core::origin::{Diagnostic, Severity};
 use kubenet_core::plan::LinkKind;
-use kubenet_core::text::{ip_route, nmstate};
+use kubenet_core::text::{ip_route, ipset, ipvsadm, nmstate};
 
 fn real(name: &str) -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/real");
@@ -38,6 +38,33 @@ fn routes_of_other_machines_are_read_whole_and_printed_again() {
         assert_eq!(ip_route::render(&parsed.items).lines().collect::<Vec<_>>(), lines, "{file}");
         let loaded = ip_route::load_table(parsed);
         assert!(errors(&loaded.diagnostics).is_empty(), "{:?}", loaded.diagnostics);
+    }
+}
+
+/// The lines of a text, blanks aside where there are several.
+fn spaced(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn sets_of_other_nodes_are_read_whole_and_printed_again() {
+    let Some(folder) = real("kube-router-ipset") else { return };
+    for (file, text) in texts(&folder).into_iter().filter(|(file, _)| file.contains("ipset_save")) {
+        let parsed = ipset::parse(&text, &file);
+        assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+        assert_eq!(spaced(&ipset::render(&parsed.items)), spaced(&text), "{file}");
+    }
+}
+
+#[test]
+fn virtual_servers_of_other_nodes_are_read_whole_and_printed_again() {
+    let Some(folder) = real("procfs-ipvs") else { return };
+    for (file, text) in texts(&folder).into_iter().filter(|(file, _)| file.ends_with("ip_vs")) {
+        let parsed = ipvsadm::parse_any(&text, &file);
+        assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+        assert_eq!(spaced(&ipvsadm::render_table(&parsed.items)), spaced(&text), "{file}");
+        let saved = ipvsadm::render(&parsed.items);
+        assert_eq!(ipvsadm::parse(&saved, "x").items.len(), parsed.items.len(), "{saved}");
     }
 }
 

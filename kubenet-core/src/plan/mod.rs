@@ -7,6 +7,9 @@
 //! A plan is asked, not carried: [`PlanSource`] hands out one machine at a time, so a trace in a cluster of 5,000
 //! nodes builds only the machines that it meets.
 
+mod conntrack;
+mod ipset;
+mod ipvs;
 mod link;
 pub mod netfilter;
 pub mod nft;
@@ -22,6 +25,11 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::conntrack::{ConntrackEntry, ConntrackHold, ConntrackKey, ConntrackTuple};
+pub use self::ipset::{IpSet, IpSetEntry, IpSetKind, IpSetOption, IpSetPart, IpSetPartKind, IpSetRange};
+pub use self::ipvs::{
+    Forwarding, IpvsProtocol, Persistence, RealServer, RealServerCounts, Scheduler, VirtualServer, VirtualService,
+};
 pub use self::link::{Address, BridgePort, FdbEntry, Link, LinkKind, Neighbour, NeighbourState, Vxlan};
 pub use self::netfilter::{Action, Chain, Hook, Match, Netfilter, Rule, Ruleset, Supply, Truth, Unknown};
 pub use self::route::{

@@ -56,6 +56,11 @@ impl<'t> Line<'t> {
         Self { words, next: 0, indented: false, comment: None, span }
     }
 
+    /// A line made of words that were split elsewhere.
+    pub(super) fn from_words(words: Vec<Word<'t>>, span: Span) -> Self {
+        Self { words, next: 0, indented: false, comment: None, span }
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.words.is_empty()
     }
@@ -136,7 +141,7 @@ fn words_of(piece: &str, span: Span) -> Line<'_> {
     out
 }
 
-const fn is_blank(c: char) -> bool {
+pub(super) const fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\0' | '\u{b}' | '\u{c}')
 }
 

@@ -11,14 +11,19 @@
 mod json;
 mod line;
 mod origin;
+mod protocol;
+mod quoted;
 mod reader;
 
 pub mod bridge_fdb;
+pub mod conntrack;
 pub mod ip_addr;
 pub mod ip_link;
 pub mod ip_neigh;
 pub mod ip_route;
 pub mod ip_rule;
+pub mod ipset;
+pub mod ipvsadm;
 pub mod nmstate;
 pub mod ss;
 

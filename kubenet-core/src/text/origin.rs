@@ -3,7 +3,10 @@
 use alloc::vec::Vec;
 
 use crate::origin::{Origin, OriginKind};
-use crate::plan::{Address, FdbEntry, IpRule, Link, Neighbour, Route, Socket};
+use crate::plan::{
+    Address, ConntrackEntry, FdbEntry, IpRule, IpSet, IpSetEntry, Link, Neighbour, RealServer, Route, Socket,
+    VirtualServer,
+};
 
 /// The same thing with no particular origin, to compare two that came from different places.
 pub trait WithoutOrigin {
@@ -29,7 +32,23 @@ macro_rules! replace_origin {
     )*};
 }
 
-replace_origin!(Address, FdbEntry, IpRule, Neighbour, Route, Socket);
+replace_origin!(Address, ConntrackEntry, FdbEntry, IpRule, IpSetEntry, Neighbour, RealServer, Route, Socket);
+
+impl WithoutOrigin for IpSet {
+    fn without_origin(mut self) -> Self {
+        self.origin = Origin::new(OriginKind::Embedder);
+        self.entries = self.entries.without_origin();
+        self
+    }
+}
+
+impl WithoutOrigin for VirtualServer {
+    fn without_origin(mut self) -> Self {
+        self.origin = Origin::new(OriginKind::Embedder);
+        self.servers = self.servers.without_origin();
+        self
+    }
+}
 
 impl WithoutOrigin for Link {
     fn without_origin(mut self) -> Self {

@@ -5,6 +5,7 @@ mod links;
 mod lists;
 mod properties;
 mod routes;
+mod tables;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,7 +13,7 @@ use alloc::vec::Vec;
 use super::Parsed;
 
 /// What was told, one line each: `3:17 error unreadable: …`.
-fn told<T>(parsed: &Parsed<T>) -> String {
+pub(super) fn told<T>(parsed: &Parsed<T>) -> String {
     let line = |d: &crate::origin::Diagnostic| {
         let at = d.location.as_ref().map_or_else(String::new, |l| alloc::format!("{}:{} ", l.line, l.column));
         alloc::format!("{at}{} {}: {}", d.severity, d.code, d.message)

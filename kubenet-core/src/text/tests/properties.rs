@@ -19,22 +19,22 @@ use crate::plan::{
 use crate::text::ip_link::{Details, connect};
 use crate::text::{WithoutOrigin, bridge_fdb, ip_addr, ip_link, ip_neigh, ip_route, ip_rule, ss};
 
-fn origin() -> Origin {
+pub(super) fn origin() -> Origin {
     Origin::new(crate::origin::OriginKind::Embedder)
 }
 
-fn link_name() -> impl Strategy<Value = Arc<str>> {
+pub(super) fn link_name() -> impl Strategy<Value = Arc<str>> {
     "[a-z][a-z0-9_.-]{0,14}".prop_map(Arc::from)
 }
 
-fn addr(family: Family) -> BoxedStrategy<IpAddr> {
+pub(super) fn addr(family: Family) -> BoxedStrategy<IpAddr> {
     match family {
         Family::V4 => any::<[u8; 4]>().prop_map(IpAddr::from).boxed(),
         Family::V6 => any::<[u8; 16]>().prop_map(IpAddr::from).boxed(),
     }
 }
 
-fn net(family: Family) -> impl Strategy<Value = IpNet> {
+pub(super) fn net(family: Family) -> impl Strategy<Value = IpNet> {
     let longest: u8 = match family {
         Family::V4 => 32,
         Family::V6 => 128,
@@ -42,11 +42,11 @@ fn net(family: Family) -> impl Strategy<Value = IpNet> {
     (addr(family), 0..=longest).prop_map(|(addr, len)| IpNet::new(addr, len).expect("a valid length"))
 }
 
-fn family() -> impl Strategy<Value = Family> {
+pub(super) fn family() -> impl Strategy<Value = Family> {
     select(&[Family::V4, Family::V6][..])
 }
 
-fn mac() -> impl Strategy<Value = MacAddr> {
+pub(super) fn mac() -> impl Strategy<Value = MacAddr> {
     any::<[u8; 6]>().prop_map(MacAddr)
 }
 
