@@ -16,6 +16,8 @@ use alloc::vec::Vec;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::ipset::{IpSet, IpSetEntry, IpSetPart};
+use super::ipvs::{VirtualServer, VirtualService};
 use super::{Family, Origin, Protocol, nft, xt};
 
 /// What the input cannot tell us, and how to find out.
@@ -66,6 +68,10 @@ pub struct Ruleset {
     pub xt: Vec<xt::Table>,
     /// Tables of `nft`; chains of one priority run in this order.
     pub nft: Vec<nft::Table>,
+    /// Sets of `ipset`, in the order of `ipset save`.
+    pub ipsets: Vec<Arc<IpSet>>,
+    /// Virtual servers of `ipvsadm`.
+    pub ipvs: Vec<Arc<VirtualServer>>,
 }
 
 impl Ruleset {
@@ -81,7 +87,12 @@ impl Ruleset {
 
     /// Whether nothing is configured.
     pub fn is_empty(&self) -> bool {
-        self.xt.is_empty() && self.nft.is_empty()
+        self.xt.is_empty() && self.nft.is_empty() && self.ipsets.is_empty() && self.ipvs.is_empty()
+    }
+
+    /// The set of `ipset` with this name. O(sets).
+    pub fn ipset(&self, name: &str) -> Option<&Arc<IpSet>> {
+        self.ipsets.iter().find(|set| &*set.name == name)
     }
 }
 
@@ -125,6 +136,18 @@ pub trait Supply: core::fmt::Debug + Send + Sync {
 
     /// Whether the elements of a set or map have to be asked for one at a time.
     fn asks_elements(&self, family: nft::TableFamily, table: &str, set: &str) -> bool;
+
+    /// Whether the entries of a set of `ipset` have to be asked for one at a time.
+    fn asks_entries(&self, set: &str) -> bool;
+
+    /// The entry of such a set that holds these parts of a packet, one for each direction of the match.
+    fn ipset_entry(&self, set: &str, parts: &[IpSetPart]) -> Option<IpSetEntry>;
+
+    /// A virtual server of `ipvsadm` that [`Supply::ruleset`] does not hold.
+    fn virtual_server(&self, service: &VirtualService) -> Option<Arc<VirtualServer>>;
+
+    /// Whether there is any virtual server, here or to be asked for.
+    fn has_ipvs(&self) -> bool;
 
     /// Everything, to be printed, applied or compared. O(rules).
     fn whole(&self) -> Ruleset;
@@ -212,6 +235,17 @@ pub enum CtState {
 }
 
 impl CtState {
+    /// Its name in the kernel's tools.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "INVALID",
+            Self::Established => "ESTABLISHED",
+            Self::Related => "RELATED",
+            Self::New => "NEW",
+            Self::Untracked => "UNTRACKED",
+        }
+    }
+
     /// The bit of nf_tables (`NF_CT_STATE_BIT`): invalid 1, established 2, related 4, new 8, untracked 64.
     pub const fn bit(self) -> u32 {
         match self {
