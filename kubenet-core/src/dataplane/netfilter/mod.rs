@@ -4,17 +4,37 @@
 //! routing says of addresses ([`Host`]). Out: a [`Decision`] for each base chain, and every rule that acted on the way.
 //! The hook's caller (`dataplane::hooks`) carries the decision out: it drops, answers, or binds the connection.
 //!
+//! [`Prepared`] knows the base chains of each hook in their order and finds chains, rules and elements quickly; [`run`]
+//! walks one base chain. What is not modelled and could decide makes the decision [`Decision::Unknown`].
+//!
 //! Sources: `net/netfilter/x_tables.c`, `ipt_do_table`; `net/netfilter/nf_tables_core.c nft_do_chain`; nft(8).
+//! Not modelled: chains of the `bridge` and `arp` families, connections' zones, quotas and connection counts.
+
+mod call;
+mod chance;
+mod index;
+mod prepared;
+mod recent;
+mod state;
+#[cfg(test)]
+mod testing;
+mod walk;
+mod xt;
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::IpAddr;
 
-use crate::packet::Ip;
+use crate::packet::{self, Ip, number};
+use crate::plan::netfilter::PacketKey;
 use crate::plan::netfilter::{CtState, NatFlags, PortRange, Reject};
-use crate::plan::xt::AddrType;
-use crate::plan::{Hook, Origin, Unknown};
+use crate::plan::xt::{AddrType, SetRef};
+use crate::plan::{Hook, Origin, Truth, Unknown};
 use crate::time::Instant;
+
+pub use self::prepared::{Base, Prepared};
+pub use self::state::RuleState;
+pub use self::walk::{Hits, Rules, WalkMode, run};
 
 /// One direction of a connection: what conntrack calls a tuple.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +101,44 @@ pub struct Seen<'p> {
     pub now: Instant,
 }
 
+impl Seen<'_> {
+    /// The packet for those who make rules when they are looked up.
+    pub const fn key(&self) -> PacketKey {
+        PacketKey { src: self.ip.src, dst: self.ip.dst, protocol: self.ip.protocol, ports: self.ip.ports }
+    }
+
+    /// The connection, if conntrack knows the packet as part of one.
+    fn tracked(&self) -> Option<&CtSeen> {
+        self.ct.as_ref().filter(|ct| !matches!(ct.state, CtState::Invalid | CtState::Untracked))
+    }
+
+    /// The state of its connection; what has none is invalid unless it is not tracked (`nf_ct_get`).
+    fn ct_state(&self) -> CtState {
+        match &self.ct {
+            Some(ct) => ct.state,
+            None if self.notrack => CtState::Untracked,
+            None => CtState::Invalid,
+        }
+    }
+
+    /// It is a fragment behind the first, which has no header of the transport.
+    const fn is_later_fragment(&self) -> bool {
+        matches!(self.ip.fragment, Some((offset, _, _)) if offset != 0)
+    }
+
+    /// It should have a header of its transport, but that is cut off.
+    fn is_cut_off(&self) -> bool {
+        let ports = matches!(self.ip.protocol, number::TCP | number::UDP | number::SCTP);
+        let icmp = matches!(self.ip.protocol, number::ICMP | number::ICMPV6);
+        !self.is_later_fragment() && ((ports && self.ip.ports.is_none()) || (icmp && self.l4().len() < 4))
+    }
+
+    /// What stands above the IP header.
+    fn l4(&self) -> &[u8] {
+        packet::l4_bytes(self.frame, self.ip)
+    }
+}
+
 /// What rules ask of routing.
 pub trait Host {
     /// What the address is to this namespace; with a link, only as far as that link holds it.
@@ -89,6 +147,12 @@ pub trait Host {
     fn route_link(&self, dst: IpAddr, mark: u32) -> Option<(&str, u32)>;
     /// The index (from 1) of a link.
     fn link_index(&self, name: &str) -> Option<u32>;
+}
+
+/// What rules ask of IP sets (`ipset`).
+pub trait Sets {
+    /// Whether the set holds what the packet shows in the directions of the reference.
+    fn contains(&self, set: &SetRef, seen: &Seen<'_>) -> Truth;
 }
 
 /// A change of address that a rule asks for. Bounds are inclusive.
@@ -137,7 +201,7 @@ pub struct Hit {
     pub table: Arc<str>,
     /// The chain.
     pub chain: Arc<str>,
-    /// The rule's place in the chain from 1; `None` for the chain's policy.
+    /// The rule's place in the chain from 1; `None` for the chain's policy, and where the chain was made for this packet.
     pub rule: Option<u32>,
     /// What it did, in the words of its tool: `jump KUBE-SVC-…`, `dnat to 10.244.1.5:8080`, `mark set 0x4000`.
     pub did: String,

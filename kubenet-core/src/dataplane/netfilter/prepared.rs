@@ -1,0 +1,196 @@
+//! What makes a ruleset quick to walk: its base chains by hook, its chains by name, the index of each long chain.
+//!
+//! In: a [`Netfilter`]. Out: [`Base`] chains in the order in which the kernel runs them. Everything is built when it is first
+//! needed and is a function of the ruleset alone, so one `Prepared` serves any number of runs.
+//!
+//! Order: by priority, at one priority chains of `iptables` before those of `nft`, then as listed. All chains of type
+//! nat of a hook run in the place of one hook of the kernel's, at -100 before routing and 100 after it, and among
+//! themselves by their own priority (`nf_nat_core.c nf_nat_register_fn`).
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::OnceCell;
+
+use super::index::{ChainIndex, Cursor, LONG};
+use super::state::Map;
+use super::{Seen, xt};
+use crate::plan::nft::{ChainKind, TableFamily};
+use crate::plan::xt as plan_xt;
+use crate::plan::{Family, Hook, Netfilter};
+
+/// A base chain: where its hook runs it, and where it stands in the ruleset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Lower runs first. For chains of type nat it is that of the hook that runs them all.
+    pub priority: i32,
+    /// Its type. A nat chain is for the first packet of a connection.
+    pub kind: ChainKind,
+    /// The priority that the chain itself has.
+    pub(super) own: i32,
+    pub(super) at: Position,
+}
+
+/// Where a chain stands in a ruleset: the number of its table, and its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Position {
+    Xt(u32, u32),
+    Nft(u32, u32),
+}
+
+/// The order and the indexes of one ruleset.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    bases: [[Vec<Base>; HOOKS]; 2],
+    xt: Vec<Table>,
+    nft: Vec<Table>,
+}
+
+const HOOKS: usize = 7;
+
+/// The names and indexes of one table.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    names: OnceCell<Map<Arc<str>, u32>>,
+    indexes: Vec<OnceCell<Box<ChainIndex>>>,
+}
+
+impl Table {
+    fn of(chains: usize) -> Self {
+        Self { names: OnceCell::new(), indexes: (0..chains).map(|_| OnceCell::new()).collect() }
+    }
+
+    /// The number of the chain with this name. O(chains) once.
+    pub(super) fn named<'n>(&self, names: impl Iterator<Item = &'n Arc<str>>, name: &str) -> Option<u32> {
+        let map = self.names.get_or_init(|| {
+            let mut map = Map::default();
+            for (name, at) in names.zip(0..) {
+                map.entry(name.clone()).or_insert(at);
+            }
+            map
+        });
+        map.get(name).copied()
+    }
+
+    /// The rules of a chain that the packet could match. O(rules) once.
+    pub(super) fn cursor<'i>(
+        &'i self,
+        chain: u32,
+        rules: usize,
+        seen: &Seen<'_>,
+        build: impl FnOnce() -> ChainIndex,
+    ) -> Cursor<'i> {
+        if rules <= LONG {
+            return Cursor::all(rules);
+        }
+        let Some(cell) = self.indexes.get(chain as usize) else { return Cursor::all(rules) };
+        let index = cell.get_or_init(|| Box::new(build()));
+        index.cursor(seen).unwrap_or_else(|| Cursor::all(rules))
+    }
+}
+
+impl Prepared {
+    /// Finds the base chains. O(chains).
+    pub fn new(netfilter: &Netfilter) -> Self {
+        let mut prepared = Self::default();
+        let Some(ruleset) = netfilter.ruleset() else { return prepared };
+        for (number, table) in (0_u32..).zip(&ruleset.xt) {
+            prepared.xt.push(Table::of(table.chains.len()));
+            for (place, chain) in (0_u32..).zip(&table.chains) {
+                let (Some(_), Some((hook, own))) = (chain.policy, plan_xt::base(&table.name, &chain.name))
+                else {
+                    continue;
+                };
+                let kind = if &*table.name == "nat" { ChainKind::Nat } else { ChainKind::Filter };
+                prepared.add(&[table.family], hook, kind, own, Position::Xt(number, place));
+            }
+        }
+        for (number, table) in (0_u32..).zip(&ruleset.nft) {
+            prepared.nft.push(Table::of(table.chains.len()));
+            if table.flags.iter().any(|flag| &**flag == "dormant") {
+                continue;
+            }
+            for (place, chain) in (0_u32..).zip(&table.chains) {
+                if let Some(base) = &chain.base {
+                    let families = families(table.family);
+                    prepared.add(families, base.hook, base.kind, base.priority, Position::Nft(number, place));
+                }
+            }
+        }
+        for base in prepared.bases.iter_mut().flatten() {
+            base.sort_by_key(|base| (base.priority, base.own));
+        }
+        prepared
+    }
+
+    /// The base chains of a hook in the order in which they run.
+    pub fn bases(&self, family: Family, hook: Hook) -> &[Base] {
+        let families = match family {
+            Family::V4 => &self.bases[0],
+            Family::V6 => &self.bases[1],
+        };
+        &families[place_of(hook)]
+    }
+
+    /// Whether no chain hangs anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.bases.iter().flatten().all(Vec::is_empty)
+    }
+
+    fn add(&mut self, families: &[Family], hook: Hook, kind: ChainKind, own: i32, at: Position) {
+        let priority = match (kind, hook) {
+            (ChainKind::Nat, Hook::Prerouting | Hook::Output) => -100,
+            (ChainKind::Nat, Hook::Input | Hook::Postrouting) => 100,
+            (ChainKind::Nat, Hook::Ingress | Hook::Forward | Hook::Egress)
+            | (ChainKind::Filter | ChainKind::Route, _) => own,
+        };
+        for family in families {
+            let place = usize::from(*family == Family::V6);
+            self.bases[place][place_of(hook)].push(Base { priority, kind, own, at });
+        }
+    }
+
+    pub(super) fn xt(&self, table: u32) -> Option<&Table> {
+        self.xt.get(table as usize)
+    }
+
+    pub(super) fn nft(&self, table: u32) -> Option<&Table> {
+        self.nft.get(table as usize)
+    }
+
+    /// The rules of a chain of `iptables` that the packet could match.
+    pub(super) fn xt_cursor<'i>(
+        &'i self,
+        (table, place): (u32, u32),
+        chain: &plan_xt::Chain,
+        seen: &Seen<'_>,
+    ) -> Cursor<'i> {
+        let build = || ChainIndex::new(chain.rules.iter().map(xt::required));
+        match self.xt(table) {
+            Some(table) => table.cursor(place, chain.rules.len(), seen, build),
+            None => Cursor::all(chain.rules.len()),
+        }
+    }
+}
+
+/// The families whose packets a table sees.
+const fn families(family: TableFamily) -> &'static [Family] {
+    match family {
+        TableFamily::Ip => &[Family::V4],
+        TableFamily::Ip6 => &[Family::V6],
+        TableFamily::Inet | TableFamily::Netdev => &[Family::V4, Family::V6],
+        TableFamily::Arp | TableFamily::Bridge => &[],
+    }
+}
+
+const fn place_of(hook: Hook) -> usize {
+    match hook {
+        Hook::Ingress => 0,
+        Hook::Prerouting => 1,
+        Hook::Input => 2,
+        Hook::Forward => 3,
+        Hook::Output => 4,
+        Hook::Postrouting => 5,
+        Hook::Egress => 6,
+    }
+}
