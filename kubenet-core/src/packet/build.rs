@@ -210,6 +210,8 @@ pub enum IcmpError {
     Prohibited,
     /// 11/0; ICMPv6 3/0.
     TimeExceeded,
+    /// 3 with this code; ICMPv6 1 with it.
+    Unreachable(u8),
     /// 5/1: a better router (IPv4 only).
     RedirectHost(Ipv4Addr),
 }
@@ -233,6 +235,9 @@ pub fn icmp_error(ip: &Ipv4Meta, error: IcmpError, about: &[u8]) -> Vec<u8> {
                 IcmpError::TimeExceeded => {
                     Icmpv4Type::TimeExceeded(icmpv4::TimeExceededCode::TtlExceededInTransit)
                 }
+                IcmpError::Unreachable(code) => {
+                    Icmpv4Type::Unknown { type_u8: 3, code_u8: code, bytes5to8: [0; 4] }
+                }
                 IcmpError::RedirectHost(router) => Icmpv4Type::Redirect(icmpv4::RedirectHeader {
                     code: icmpv4::RedirectCode::RedirectForHost,
                     gateway_internet_address: router.octets(),
@@ -250,6 +255,9 @@ pub fn icmp_error(ip: &Ipv4Meta, error: IcmpError, about: &[u8]) -> Vec<u8> {
                 }
                 IcmpError::PortUnreachable => unreachable(icmpv6::DestUnreachableCode::Port),
                 IcmpError::Prohibited => unreachable(icmpv6::DestUnreachableCode::Prohibited),
+                IcmpError::Unreachable(code) => {
+                    Icmpv6Type::Unknown { type_u8: 1, code_u8: code, bytes5to8: [0; 4] }
+                }
                 IcmpError::TooBig(mtu) => Icmpv6Type::PacketTooBig { mtu },
                 IcmpError::TimeExceeded => {
                     Icmpv6Type::TimeExceeded(icmpv6::TimeExceededCode::HopLimitExceeded)

@@ -6,6 +6,7 @@
 
 mod build;
 mod describe;
+mod rewrite;
 mod sctp;
 
 use core::net::IpAddr;
@@ -18,6 +19,7 @@ pub use self::build::{
     icmp_error, ndp_advertisement, ndp_solicitation, set_macs, tcp, udp, vxlan_encapsulate, vxlan_vni,
 };
 pub use self::describe::{ArpSummary, IpSummary, Summary, describe};
+pub use self::rewrite::{Side, rewrite, rewrite_quoted};
 pub use self::sctp::{Chunk, chunk_of, sctp};
 use crate::addr::{Family, MacAddr};
 

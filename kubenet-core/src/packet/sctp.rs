@@ -73,9 +73,18 @@ pub fn sctp(ip: &Ipv4Meta, sport: u16, dport: u16, tag: u32, chunk: Chunk, initi
     }
     let len = u16::try_from(body.len() - start).unwrap_or(0).to_be_bytes();
     body[start + 2..start + 4].copy_from_slice(&len);
-    let crc = crc32c(&body).to_le_bytes();
-    body[8..12].copy_from_slice(&crc);
+    set_checksum(&mut body);
     raw(ip, number::SCTP, &body)
+}
+
+/// Makes the checksum of an SCTP packet anew. NAT does so because a CRC cannot be mended by a difference.
+pub(super) fn set_checksum(packet: &mut [u8]) {
+    let Some(field) = packet.get_mut(8..12) else { return };
+    field.fill(0);
+    let crc = crc32c(packet).to_le_bytes();
+    if let Some(field) = packet.get_mut(8..12) {
+        field.copy_from_slice(&crc);
+    }
 }
 
 /// The first chunk of an SCTP packet, the packet's verification tag, and the initiate tag of an INIT or INIT ACK.

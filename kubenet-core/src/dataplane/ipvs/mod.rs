@@ -1,0 +1,385 @@
+//! IPVS: connections to virtual servers, scheduled to real ones and translated there and back.
+//!
+//! In: packets at the input, output and forward hooks. A packet to a virtual server gets a real server and goes on to it by
+//! the output hook; a packet from the real server gets the virtual server's address back. Sources:
+//! `net/netfilter/ipvs/ip_vs_core.c` (`ip_vs_in_hook`, `ip_vs_schedule`, `ip_vs_sched_persist`, `ip_vs_leave`),
+//! `ip_vs_conn.c`, `ip_vs_xmit.c ip_vs_nat_xmit`, `ip_vs_nfct.c ip_vs_update_conntrack` (`net.ipv4.vs.conntrack=1`).
+//! A packet of a known connection costs one hash probe. Not modelled: direct routing and tunnels (their packets' way is
+//! not known), ICMP errors about translated packets, application helpers, synchronisation.
+
+mod scheduler;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use self::scheduler::{Chosen, Client, Flags, Memory, Server};
+use super::choices::Choices;
+use super::conntrack::Ct;
+use super::event::{EventKind, Recorder, Stage};
+use super::frame::Skb;
+use super::machine::Stack;
+use super::netfilter::Tuple;
+use super::netns::Map;
+use super::reason::DropReason;
+use crate::addr::Family;
+use crate::packet::{self, IcmpError, Side, number};
+use crate::plan::{
+    Forwarding, Hook, IpvsProtocol, Netfilter, Origin, Unknown, VirtualServer, VirtualService,
+};
+use crate::time::{Duration, Instant};
+
+/// `tcp_timeouts[ESTABLISHED]`, `[FIN_WAIT]`, `[SYN_RECV]`; `udp_timeouts`.
+const ESTABLISHED: Duration = Duration::from_secs(15 * 60);
+const FIN_WAIT: Duration = Duration::from_secs(2 * 60);
+const SYN_RECV: Duration = Duration::from_secs(60);
+const DATAGRAMS: Duration = Duration::from_secs(5 * 60);
+
+/// A virtual server at run time.
+#[derive(Debug)]
+struct ServiceState {
+    plan: Arc<VirtualServer>,
+    servers: Vec<Server>,
+    memory: Memory,
+}
+
+#[derive(Clone, Debug)]
+struct Connection {
+    service: VirtualService,
+    /// The place of its real server.
+    server: usize,
+    /// From the client to the virtual server.
+    client: Tuple,
+    /// From the real server to the client.
+    real: Tuple,
+    expires: Instant,
+    /// It counts as active, not as inactive.
+    active: bool,
+}
+
+/// The connections and virtual servers of a namespace.
+#[derive(Debug, Default)]
+pub(super) struct Ipvs {
+    services: Map<VirtualService, Option<ServiceState>>,
+    connections: Vec<Connection>,
+    by_client: Map<Tuple, u32>,
+    by_real: Map<Tuple, u32>,
+    /// Persistence: the server of a client (its address under the mask) and until when.
+    templates: Map<(VirtualService, IpAddr), (usize, Instant)>,
+}
+
+impl Ipvs {
+    /// The virtual server that a packet asks for (`ip_vs_service_find`): by mark, by address and port, by address alone.
+    fn service(&mut self, netfilter: &Netfilter, tuple: &Tuple, mark: u32) -> Option<VirtualService> {
+        let protocol = match tuple.protocol {
+            number::TCP => IpvsProtocol::Tcp,
+            number::UDP => IpvsProtocol::Udp,
+            number::SCTP => IpvsProtocol::Sctp,
+            _ => return None,
+        };
+        let family = Family::of(tuple.dst);
+        let marked = (mark != 0).then_some(VirtualService::Fwmark { family, mark });
+        let at = |port| VirtualService::Addr { protocol, addr: tuple.dst, port };
+        let wanted = [marked, Some(at(tuple.dport)), Some(at(0))];
+        wanted.into_iter().flatten().find(|wanted| {
+            let state = self.services.entry(*wanted).or_insert_with(|| find(netfilter, wanted).map(ServiceState::new));
+            state.is_some()
+        })
+    }
+
+    fn alive(&self, id: u32, now: Instant) -> Option<&Connection> {
+        self.connections.get(id as usize).filter(|connection| connection.expires > now)
+    }
+
+    /// Counts a connection at its server: `by` is 1 when it comes and -1 when it goes.
+    fn count(&mut self, service: VirtualService, server: usize, active: bool, up: bool) {
+        let Some(Some(state)) = self.services.get_mut(&service) else { return };
+        let Some(at) = state.servers.get_mut(server) else { return };
+        let counter = if active { &mut at.active } else { &mut at.inactive };
+        *counter = if up { counter.saturating_add(1) } else { counter.saturating_sub(1) };
+        let Some(plan) = state.plan.servers.get(server) else { return };
+        let total = at.active + at.inactive;
+        let low = if plan.lower_threshold > 0 { plan.lower_threshold } else { plan.upper_threshold / 4 * 3 };
+        if plan.upper_threshold > 0 {
+            at.overloaded = total >= plan.upper_threshold || at.overloaded && total > low;
+        }
+    }
+
+    /// A packet of a connection: its state and its time (`set_tcp_state`).
+    fn follow(&mut self, id: u32, flags: u8, from_client: bool, now: Instant) {
+        let Some(connection) = self.connections.get_mut(id as usize) else { return };
+        let (active, lives) = match connection.client.protocol {
+            number::TCP if flags & 5 != 0 => (false, FIN_WAIT),
+            number::TCP if flags & 2 != 0 => (connection.active, SYN_RECV),
+            number::TCP if from_client => (true, ESTABLISHED),
+            number::TCP => (connection.active, ESTABLISHED),
+            _ => (true, DATAGRAMS),
+        };
+        connection.expires = now + lives;
+        if active != connection.active {
+            connection.active = active;
+            let (service, server) = (connection.service, connection.server);
+            self.count(service, server, !active, false);
+            self.count(service, server, active, true);
+        }
+    }
+
+    /// Forgets connections whose time is up, so that their servers count them no more.
+    fn sweep(&mut self, now: Instant) {
+        let over: Vec<Connection> = self.connections.iter().filter(|c| c.expires <= now).cloned().collect();
+        if over.is_empty() {
+            return;
+        }
+        for connection in over {
+            self.count(connection.service, connection.server, connection.active, false);
+        }
+        self.connections.retain(|connection| connection.expires > now);
+        self.by_client.clear();
+        self.by_real.clear();
+        for (id, connection) in (0_u32..).zip(&self.connections) {
+            self.by_client.insert(connection.client, id);
+            self.by_real.insert(connection.real, id);
+        }
+    }
+}
+
+impl ServiceState {
+    fn new(plan: Arc<VirtualServer>) -> Self {
+        let server = |server: &crate::plan::RealServer| Server {
+            addr: server.addr,
+            port: server.port,
+            weight: server.weight,
+            active: server.counts.map_or(0, |counts| counts.active),
+            inactive: server.counts.map_or(0, |counts| counts.inactive),
+            overloaded: false,
+        };
+        let servers = plan.servers.iter().map(server).collect();
+        Self { plan, servers, memory: Memory::default() }
+    }
+}
+
+/// The virtual server that the rules of a namespace have for this. O(virtual servers) where all are there.
+fn find(netfilter: &Netfilter, wanted: &VirtualService) -> Option<Arc<VirtualServer>> {
+    let there = netfilter.ruleset().and_then(|r| r.ipvs.iter().find(|server| server.service == *wanted));
+    there.cloned().or_else(|| netfilter.supply()?.virtual_server(wanted))
+}
+
+/// What becomes of a packet.
+pub(super) enum Passed {
+    /// It goes on at the hook.
+    On(Skb),
+    /// It went another way or ended.
+    Gone,
+}
+
+impl<C: Choices, R: Recorder> Stack<'_, C, R> {
+    /// IPVS at the input and output hook: a packet to a virtual server, or from a real server on this machine.
+    pub(super) fn ipvs_in(&mut self, hook: Hook, skb: Skb, at: Option<u32>, stage: Stage) -> Passed {
+        if skb.ipvs.is_some() {
+            return Passed::On(skb);
+        }
+        let mut skb = match self.ipvs_out(skb, at, stage) {
+            Passed::On(skb) if skb.ipvs.is_none() => skb,
+            other => return other,
+        };
+        let Some(ip) = skb.ip().copied() else { return Passed::On(skb) };
+        let Some(tuple) = Tuple::of(&ip, &skb.bytes) else { return Passed::On(skb) };
+        let flags = tcp_flags(&skb.bytes, &ip);
+        let known = self.st.ipvs.by_client.get(&tuple).copied();
+        if let Some(id) = known
+            && self.st.ipvs.alive(id, self.now).is_some()
+        {
+            self.st.ipvs.follow(id, flags, true, self.now);
+            return self.to_real(hook, id, skb, at, stage, None);
+        }
+        // A segment that begins nothing goes on to the local stack.
+        if tuple.protocol == number::TCP && flags & 0x12 != 2 {
+            return Passed::On(skb);
+        }
+        let Some(service) = self.st.ipvs.service(&self.plan.netfilter, &tuple, skb.mark) else {
+            return Passed::On(skb);
+        };
+        self.st.ipvs.sweep(self.now);
+        match self.schedule(service, &tuple) {
+            Ok((id, origin)) => self.to_real(hook, id, skb, at, stage, origin),
+            Err(Some(unknown)) => {
+                self.lose(skb, at, stage, unknown, None);
+                Passed::Gone
+            }
+            Err(None) => {
+                let origin = self.service_origin(&service);
+                self.st.refused = true;
+                let about = skb.clone();
+                let cause = self.drop(skb, at, stage, DropReason::NetfilterDrop, || {
+                    ("the virtual server has no usable real server: IPVS rejects it".into(), origin)
+                });
+                self.icmp_error(about, cause, IcmpError::PortUnreachable);
+                Passed::Gone
+            }
+        }
+    }
+
+    fn service_origin(&self, service: &VirtualService) -> Option<Origin> {
+        let state = self.st.ipvs.services.get(service)?.as_ref()?;
+        Some(state.plan.origin.clone())
+    }
+
+    /// Gives a new connection its server: the one that persistence remembers, or a scheduled one.
+    fn schedule(&mut self, service: VirtualService, tuple: &Tuple) -> Result<(u32, Option<Origin>), Option<Unknown>> {
+        let now = self.now;
+        let ipvs = &mut self.st.ipvs;
+        let Some(Some(state)) = ipvs.services.get_mut(&service) else { return Err(None) };
+        let plan = state.plan.clone();
+        let persistence = plan.persistence;
+        let key = persistence.map(|p| (service, masked(tuple.src, p.mask)));
+        let kept = key.as_ref().and_then(|key| ipvs.templates.get(key)).copied();
+        // `expire_quiescent_template`: a server of weight 0 loses its clients.
+        let kept = kept.filter(|(server, until)| {
+            *until > now && state.servers.get(*server).is_some_and(|s| s.weight > 0)
+        });
+        let server = match kept {
+            Some((server, _)) => server,
+            None => {
+                let [first, second, _] = plan.scheduler_flags;
+                let flags = Flags { fallback: first, port: second };
+                let client = Client { src: tuple.src, sport: tuple.sport, dst: tuple.dst };
+                let point = format_args!("ipvs {}", service_words(&service));
+                match scheduler::schedule(
+                    &plan.scheduler,
+                    flags,
+                    &state.servers,
+                    &mut state.memory,
+                    client,
+                    now,
+                    self.choices,
+                    point,
+                ) {
+                    Chosen::Server(server) => server,
+                    Chosen::None => return Err(None),
+                    Chosen::Unknown => {
+                        return Err(Some(Unknown {
+                            why: format!("the IPVS scheduler {} is not modelled", plan.scheduler.as_str()),
+                            what_would_settle_it: "ipvsadm -Lnc on the machine".into(),
+                        }));
+                    }
+                }
+            }
+        };
+        if let (Some(key), Some(persistence)) = (key, persistence) {
+            let until = now + Duration::from_secs(u64::from(persistence.timeout_secs));
+            ipvs.templates.insert(key, (server, until));
+        }
+        let Some(real) = plan.servers.get(server) else { return Err(None) };
+        if real.forwarding != Forwarding::Masquerade {
+            return Err(Some(Unknown {
+                why: "IPVS forwards by direct routing or a tunnel, which is not modelled".into(),
+                what_would_settle_it: "tcpdump on the real server".into(),
+            }));
+        }
+        let port = if real.port == 0 { tuple.dport } else { real.port };
+        let back = Tuple { src: real.addr, sport: port, dst: tuple.src, dport: tuple.sport, protocol: tuple.protocol };
+        let id = ipvs.connections.len() as u32;
+        let active = tuple.protocol != number::TCP;
+        let lives = if active { DATAGRAMS } else { SYN_RECV };
+        let (client, expires) = (*tuple, now + lives);
+        ipvs.connections.push(Connection { service, server, client, real: back, expires, active });
+        ipvs.by_client.insert(client, id);
+        ipvs.by_real.insert(back, id);
+        ipvs.count(service, server, active, true);
+        Ok((id, Some(real.origin.clone())))
+    }
+
+    /// Sends a packet to the real server of its connection (`ip_vs_nat_xmit`).
+    fn to_real(
+        &mut self,
+        hook: Hook,
+        id: u32,
+        mut skb: Skb,
+        at: Option<u32>,
+        stage: Stage,
+        origin: Option<Origin>,
+    ) -> Passed {
+        let Some(connection) = self.st.ipvs.connections.get(id as usize).cloned() else { return Passed::Gone };
+        let Some(ip) = skb.ip().copied() else { return Passed::Gone };
+        let real = (connection.real.src, connection.real.sport);
+        let words = service_words(&connection.service);
+        if R::ON {
+            let scheduler = match self.st.ipvs.services.get(&connection.service) {
+                Some(Some(state)) => state.plan.scheduler.as_str().into(),
+                Some(None) | None => String::new(),
+            };
+            let did = format!("{scheduler} to {}", core::net::SocketAddr::new(real.0, real.1));
+            let chain = Arc::from(&*words);
+            let kind = EventKind::Rule { table: "ipvs".into(), chain, rule: None, did };
+            self.note(&mut skb, at, stage, || (kind, origin));
+        }
+        // `ip_vs_update_conntrack`: the reply will come from the real server.
+        if let Ct::New(tracked) = &mut skb.ct {
+            (tracked.reply.src, tracked.reply.sport) = real;
+        }
+        let local = self.st.local_link(real.0).is_some();
+        if !local && hook == Hook::Input {
+            if packet::ttl(&skb.bytes, ip.family()) <= 1 {
+                let about = skb.clone();
+                let why = || ("the TTL ran out".into(), None);
+                let cause = self.drop(skb, at, stage, DropReason::IpInhdr, why);
+                self.icmp_error(about, cause, IcmpError::TimeExceeded);
+                return Passed::Gone;
+            }
+            packet::decrement_ttl(&mut skb.bytes, ip.family());
+        }
+        packet::rewrite(&mut skb.bytes, &ip, Side::Destination, real);
+        skb.view = packet::view(&skb.bytes);
+        skb.ipvs = Some((connection.client.dst, connection.client.dport, connection.client.protocol));
+        self.translated(&mut skb, &ip, Side::Destination, false, at, stage);
+        if local || hook == Hook::Output {
+            // The output hook goes on, and the packet is routed anew behind it.
+            return Passed::On(skb);
+        }
+        // Lost packets are what they are; the way in has nobody to tell.
+        let _ = self.send_on(skb);
+        Passed::Gone
+    }
+
+    /// IPVS for packets from a real server: the virtual server's address comes back (`ip_vs_out`).
+    pub(super) fn ipvs_out(&mut self, mut skb: Skb, at: Option<u32>, stage: Stage) -> Passed {
+        if skb.ipvs.is_some() || self.st.ipvs.by_real.is_empty() {
+            return Passed::On(skb);
+        }
+        let Some(ip) = skb.ip().copied() else { return Passed::On(skb) };
+        let Some(tuple) = Tuple::of(&ip, &skb.bytes) else { return Passed::On(skb) };
+        let Some(id) = self.st.ipvs.by_real.get(&tuple).copied() else { return Passed::On(skb) };
+        let Some(connection) = self.st.ipvs.alive(id, self.now) else { return Passed::On(skb) };
+        let client = connection.client;
+        let flags = tcp_flags(&skb.bytes, &ip);
+        self.st.ipvs.follow(id, flags, false, self.now);
+        packet::rewrite(&mut skb.bytes, &ip, Side::Source, (client.dst, client.dport));
+        skb.view = packet::view(&skb.bytes);
+        skb.ipvs = Some((client.dst, client.dport, client.protocol));
+        self.translated(&mut skb, &ip, Side::Source, true, at, stage);
+        Passed::On(skb)
+    }
+}
+
+fn tcp_flags(frame: &[u8], ip: &packet::Ip) -> u8 {
+    if ip.protocol == number::TCP { packet::l4_bytes(frame, ip).get(13).copied().unwrap_or(0) } else { 0 }
+}
+
+fn masked(addr: IpAddr, mask: IpAddr) -> IpAddr {
+    match (addr, mask) {
+        (IpAddr::V4(a), IpAddr::V4(m)) => IpAddr::V4(a & m),
+        (IpAddr::V6(a), IpAddr::V6(m)) => IpAddr::V6(a & m),
+        _ => addr,
+    }
+}
+
+fn service_words(service: &VirtualService) -> String {
+    match service {
+        VirtualService::Addr { protocol, addr, port } => {
+            format!("{} {}", protocol.as_str(), core::net::SocketAddr::new(*addr, *port))
+        }
+        VirtualService::Fwmark { mark, .. } => format!("fwmark {mark}"),
+    }
+}
