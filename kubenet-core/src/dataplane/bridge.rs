@@ -6,9 +6,11 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use super::choices::Choices;
 use super::event::{EventKind, Recorder, Stage};
+use super::fib::{Found, Query};
 use super::frame::Skb;
 use super::machine::Stack;
 use super::netns::FdbState;
@@ -43,10 +45,53 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             }
         }
         if self.st.default_bridge_filter && skb.ip().is_some() {
+            skb.phys_in = Some(port);
+            let was = skb.ip().map(|ip| ip.dst);
             let Some(seen) = self.hooks(Hook::Prerouting, skb, Some(bridge), None) else { return };
             skb = seen;
             skb.prerouted = true;
+            // A rule changed the destination: a neighbour behind this bridge is reached by the bridge, everything else by
+            // the stack above it (`br_nf_pre_routing_finish`).
+            if let Some(dst) = skb.ip().map(|ip| ip.dst).filter(|dst| Some(*dst) != was) {
+                if self.is_behind(bridge, dst, skb.mark) {
+                    skb.bridging = true;
+                    self.neighbour_output(bridge, dst, skb);
+                } else {
+                    self.bridge_pass_up(bridge, true, skb);
+                }
+                return;
+            }
         }
+        self.bridge_finish(bridge, port, hairpin, isolated, skb);
+    }
+
+    /// Whether an address is a neighbour that is reached by a bridge.
+    fn is_behind(&mut self, bridge: u32, dst: IpAddr, mark: u32) -> bool {
+        if self.st.local_link(dst).is_some() {
+            return false;
+        }
+        let fib = self.st.fib(self.plan, dst);
+        let query = Query { dst, src: None, iif: None, oif: None, mark };
+        match fib.lookup(self.plan, &query) {
+            Found::Route { hops, .. } => {
+                hops.first().is_some_and(|h| h.via.is_none() && h.link == Some(bridge))
+            }
+            Found::None | Found::Rule(_) | Found::Unmodelled(_) => false,
+        }
+    }
+
+    /// A packet that came in by a port, whose destination a rule changed, and whose new neighbour is known
+    /// (`br_nf_pre_routing_finish_bridge`): bridged on, with its own source MAC.
+    pub(super) fn bridge_on(&mut self, bridge: u32, to: MacAddr, mut skb: Skb) {
+        skb.bridging = false;
+        let source = packet::source_mac(&skb.bytes);
+        packet::set_macs(&mut skb.bytes, source, to);
+        let Some(port) = skb.phys_in else { return };
+        let Some((_, hairpin, isolated)) = self.st.link(port).and_then(|l| l.master) else { return };
+        self.bridge_finish(bridge, port, hairpin, isolated, skb);
+    }
+
+    fn bridge_finish(&mut self, bridge: u32, port: u32, hairpin: bool, isolated: bool, skb: Skb) {
         let to = packet::destination_mac(&skb.bytes);
         if to.is_multicast() {
             self.bridge_flood(bridge, Some((port, hairpin, isolated)), skb.clone());
@@ -112,10 +157,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let name = self.link_name(port);
         self.note(&mut skb, Some(bridge), Stage::Bridge, || (EventKind::Forwarded { port: name }, None));
         if let (Some(from), true, true) = (from, self.st.default_bridge_filter, skb.ip().is_some()) {
-            let Some(seen) = self.hooks(Hook::Forward, skb, Some(from), Some(port)) else { return };
-            let Some(seen) = self.hooks(Hook::Postrouting, seen, Some(from), Some(port)) else { return };
+            (skb.phys_in, skb.phys_out) = (Some(from), Some(port));
+            let Some(seen) = self.hooks(Hook::Forward, skb, Some(bridge), Some(bridge)) else { return };
+            let Some(seen) = self.hooks(Hook::Postrouting, seen, Some(bridge), Some(bridge)) else { return };
             skb = seen;
-            skb.prerouted = false;
+            (skb.phys_out, skb.prerouted) = (None, false);
         }
         self.port_transmit(port, skb);
     }

@@ -5,7 +5,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 
 use ipnet::IpNet;
@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::reason::DropReason;
 use crate::addr::MacAddr;
+use crate::packet::Side;
+use crate::plan::netfilter::CtState;
 use crate::plan::{MachineId, Origin, RouteKind, SegmentId, Unknown};
 use crate::time::Instant;
 
@@ -170,6 +172,35 @@ pub enum EventKind {
         chain: alloc::sync::Arc<str>,
         /// `accept` or `drop`.
         verdict: String,
+    },
+    /// A rule changed the packet, led elsewhere or decided.
+    Rule {
+        /// The table, as its tool names it: `nat`, `ip kube-proxy`.
+        table: alloc::sync::Arc<str>,
+        /// The chain.
+        chain: alloc::sync::Arc<str>,
+        /// The rule's place in the chain, from 1; `None` for the chain's policy.
+        rule: Option<u32>,
+        /// What it did, in the words of its tool.
+        did: String,
+    },
+    /// Its connection, as `conntrack -L` shows it, and its state in it.
+    Tracked {
+        /// The packet's state.
+        state: CtState,
+        /// The connection.
+        connection: String,
+    },
+    /// An address, and perhaps a port, was changed.
+    Translated {
+        /// Which end.
+        side: Side,
+        /// What it was.
+        from: SocketAddr,
+        /// What it is. A port of 0 stands for none.
+        to: SocketAddr,
+        /// It undoes on the way back what was done to the first packet.
+        reply: bool,
     },
     /// It reached a socket or the namespace that it was meant for.
     Delivered {

@@ -1,131 +1,415 @@
-//! Netfilter hooks: base chains of one hook, in order of priority.
+//! Netfilter hooks: rules, connection tracking and NAT in the order of their priorities.
 //!
-//! Source: `net/netfilter/core.c nf_hook_slow`. Accept ends only its chain, drop ends the packet.
+//! Sources: `net/netfilter/core.c nf_hook_slow`, `uapi/linux/netfilter_ipv4.h`; spec/linux.md §1. Chains for NAT see the
+//! first packet of a connection only. Where nothing is configured a hook costs one test.
 
-use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use super::choices::Choices;
+use super::conntrack::Ct;
 use super::event::{EventKind, Recorder, Stage};
+use super::fib::{Fib, Found, Query};
 use super::frame::Skb;
+use super::ipvs::Passed;
 use super::machine::Stack;
+use super::nat;
+use super::netfilter::{Base, Decision, Hit, Host, NatKind, Prepared, Rules, Seen, Sets, WalkMode, run};
+use super::netns::NetnsState;
 use super::reason::DropReason;
-use crate::addr::Protocol;
-use crate::packet::Ip;
-use crate::plan::{Action, Chain, Hook, Match, Rule, Truth};
+use crate::addr::{Family, Protocol};
+use crate::packet::{IcmpError, Ip, Side};
+use crate::plan::netfilter::Reject;
+use crate::plan::nft::ChainKind;
+use crate::plan::xt::{AddrType, SetRef};
+use crate::plan::{Hook, Netns, Origin, RouteKind, Truth, Unknown};
 
-/// What a match can see of a packet.
-#[derive(Clone, Copy, Debug)]
-pub struct PacketView<'p> {
-    /// The IP header.
-    pub ip: &'p Ip,
-    /// The input link's name.
-    pub iif: Option<&'p str>,
-    /// The output link's name.
-    pub oif: Option<&'p str>,
-}
-
-impl Match {
-    /// Whether one packet satisfies this match.
-    pub fn eval(&self, packet: &PacketView<'_>) -> Truth {
-        let holds = match self {
-            Self::Source(nets) => nets.iter().any(|n| n.contains(&packet.ip.src)),
-            Self::Destination(nets) => nets.iter().any(|n| n.contains(&packet.ip.dst)),
-            Self::Iif(name) => packet.iif == Some(&**name),
-            Self::Oif(name) => packet.oif == Some(&**name),
-            Self::Protocol(protocol) => packet.ip.protocol == protocol.number(packet.ip.family()),
-            Self::Dport(low, high) => {
-                packet.ip.ports.is_some_and(|(_, dport)| (*low..=*high).contains(&dport))
-            }
-            Self::Not(condition) => match condition.eval(packet) {
-                Truth::Yes => false,
-                Truth::No => true,
-                unknown @ Truth::Unknown(_) => return unknown,
-            },
-            Self::Other(unknown) => return Truth::Unknown(unknown.clone()),
-        };
-        if holds { Truth::Yes } else { Truth::No }
-    }
-}
-
-impl Rule {
-    /// Whether all matches hold. A match that certainly fails decides, even beside one that is not known.
-    fn applies(&self, packet: &PacketView<'_>) -> Truth {
-        let mut result = Truth::Yes;
-        for condition in &self.matches {
-            match condition.eval(packet) {
-                Truth::Yes => {}
-                Truth::No => return Truth::No,
-                unknown @ Truth::Unknown(_) => result = unknown,
-            }
-        }
-        result
-    }
-}
+/// `NF_IP_PRI_CONNTRACK`.
+const CONNTRACK: i32 = -200;
+/// `NF_IP_PRI_NAT_DST`.
+const DSTNAT: i32 = -100;
+/// `NF_IP_PRI_NAT_SRC`.
+const SRCNAT: i32 = 100;
 
 impl<C: Choices, R: Recorder> Stack<'_, C, R> {
-    /// Runs the chains of a hook; `None` when the packet ended there.
+    /// Runs what hangs at a hook; `None` when the packet ended there.
     #[inline]
     pub(super) fn hooks(&mut self, hook: Hook, skb: Skb, iif: Option<u32>, oif: Option<u32>) -> Option<Skb> {
-        if self.plan.chains.is_empty() {
-            return Some(skb);
-        }
-        self.run_hook(hook, skb, iif, oif)
+        let skb = if self.plan.chains.is_empty() { skb } else { self.guards(hook, skb, iif, oif)? };
+        if self.plan.netfilter.is_empty() { Some(skb) } else { self.netfilter(hook, skb, iif, oif) }
     }
 
-    fn run_hook(&mut self, hook: Hook, mut skb: Skb, iif: Option<u32>, oif: Option<u32>) -> Option<Skb> {
-        let plan = self.plan;
-        let name = |link: Option<u32>| link.and_then(|l| plan.links.get(l as usize)).map(|l| &*l.name);
-        let mut chains: Vec<&Chain> = plan.chains.iter().filter(|c| c.hook == hook).collect();
-        chains.sort_by_key(|c| c.priority);
-        let stage = stage_of(hook);
-        // What is told of a packet on its way out names the link that it leaves by.
-        let at = match hook {
-            Hook::Ingress | Hook::Prerouting | Hook::Input | Hook::Forward => iif.or(oif),
-            Hook::Output | Hook::Postrouting | Hook::Egress => oif.or(iif),
-        };
-        for chain in chains {
-            let Some(ip) = skb.ip() else { return Some(skb) };
-            let packet = PacketView { ip, iif: name(iif), oif: name(oif) };
-            let mut action = &chain.policy;
-            let mut origin = None;
-            for rule in &chain.rules {
-                match rule.applies(&packet) {
-                    Truth::No => {}
-                    Truth::Yes => {
-                        action = &rule.action;
-                        origin = Some(rule.origin.clone());
-                        break;
-                    }
-                    Truth::Unknown(unknown) => {
-                        let origin = Some(rule.origin.clone());
-                        self.lose(skb, at, stage, unknown, origin);
-                        return None;
-                    }
-                }
-            }
-            match action {
-                Action::Accept if origin.is_none() => {}
-                Action::Accept => self.note(&mut skb, at, stage, || {
-                    (EventKind::Filtered { chain: chain.name.clone(), verdict: "accept".into() }, origin)
-                }),
-                Action::Drop => {
-                    self.drop(skb, at, stage, DropReason::NetfilterDrop, || {
-                        (format!("dropped in chain {}", chain.name), origin)
-                    });
-                    return None;
-                }
-                Action::Unknown(unknown) => {
-                    self.lose(skb, at, stage, unknown.clone(), origin);
-                    return None;
-                }
-            }
+    /// What hangs at a hook, in the order of its priorities.
+    fn netfilter(&mut self, hook: Hook, mut skb: Skb, iif: Option<u32>, oif: Option<u32>) -> Option<Skb> {
+        let (at, stage) = (link_of(hook, iif, oif), stage_of(hook));
+        if hook == Hook::Prerouting {
+            let ip = skb.ip().copied()?;
+            skb = self.defragment(iif.unwrap_or(0), &ip, skb)?;
+        }
+        let family = skb.ip()?.family();
+        let stations = self.st.stations(&self.plan.netfilter, family, hook);
+        for station in &*stations {
+            skb = match station {
+                Station::Rules(base) => self.decide(hook, base, skb, iif, oif)?.0,
+                Station::Track => self.track(skb, at, stage)?,
+                Station::Translate(bases) => self.translate(hook, bases, skb, iif, oif)?,
+                Station::Balance => self.balance(hook, skb, at, stage)?,
+                Station::Confirm => self.confirm(skb, at, stage)?,
+            };
         }
         Some(skb)
     }
+
+    /// IPVS's hook.
+    fn balance(&mut self, hook: Hook, skb: Skb, at: Option<u32>, stage: Stage) -> Option<Skb> {
+        let passed = match hook {
+            Hook::Input | Hook::Output => self.ipvs_in(hook, skb, at, stage),
+            Hook::Forward | Hook::Prerouting | Hook::Postrouting | Hook::Ingress | Hook::Egress => {
+                self.ipvs_out(skb, at, stage)
+            }
+        };
+        match passed {
+            Passed::On(skb) => Some(skb),
+            Passed::Gone => None,
+        }
+    }
+
+    /// Conntrack's hook.
+    fn track(&mut self, mut skb: Skb, at: Option<u32>, stage: Stage) -> Option<Skb> {
+        let Some(table) = self.st.conntrack.as_mut() else { return Some(skb) };
+        let Some(ip) = skb.ip().copied() else { return Some(skb) };
+        // Seen before: it comes back by the loopback, or answers a packet (`nf_conntrack_in`).
+        if skb.ct == Ct::None {
+            match table.track(&ip, &skb.bytes, self.now) {
+                Ok(ct) => skb.ct = ct,
+                Err(refused) => {
+                    let why = refused.to_string();
+                    self.drop(skb, at, stage, DropReason::NetfilterDrop, || (why, None));
+                    return None;
+                }
+            }
+        }
+        if R::ON
+            && let Some(table) = self.st.conntrack.as_ref()
+            && let (Some(seen), Some(connection)) = (table.seen(&skb.ct), table.of(&skb.ct))
+        {
+            let kind = EventKind::Tracked { state: seen.state, connection: connection.to_string() };
+            self.note(&mut skb, at, stage, || (kind, None));
+        }
+        Some(skb)
+    }
+
+    /// NAT's hook: the first packet's connection is bound, then every packet is changed as its connection says.
+    fn translate(
+        &mut self,
+        hook: Hook,
+        bases: &[Base],
+        mut skb: Skb,
+        iif: Option<u32>,
+        oif: Option<u32>,
+    ) -> Option<Skb> {
+        let (at, stage) = (link_of(hook, iif, oif), stage_of(hook));
+        let side = nat::side_of(hook)?;
+        let mut origin = None;
+        if let Ct::New(connection) = &skb.ct
+            && !connection.is_bound(side)
+        {
+            let mut range = None;
+            for base in bases {
+                let (seen, decided) = self.decide(hook, base, skb, iif, oif)?;
+                skb = seen;
+                if let Some((kind, why)) = decided {
+                    origin = why;
+                    range = self.nat_range(kind, hook, &skb, iif, oif);
+                    if range.is_none() {
+                        self.drop(skb, at, stage, DropReason::NetfilterDrop, || {
+                            ("no address to translate to".into(), origin)
+                        });
+                        return None;
+                    }
+                    break;
+                }
+            }
+            if let Err(why) = self.nat_bind(&mut skb, side, range) {
+                self.drop(skb, at, stage, DropReason::NetfilterDrop, || (why, origin));
+                return None;
+            }
+        }
+        self.nat_packet(&mut skb, side, at, stage, origin);
+        Some(skb)
+    }
+
+    /// The connection of a packet that leaves, or that a socket gets, is kept.
+    fn confirm(&mut self, mut skb: Skb, at: Option<u32>, stage: Stage) -> Option<Skb> {
+        if !matches!(skb.ct, Ct::New(_)) {
+            return Some(skb);
+        }
+        let (Ct::New(connection), Some(table)) = (core::mem::take(&mut skb.ct), self.st.conntrack.as_mut())
+        else {
+            return Some(skb);
+        };
+        match table.confirm(*connection, self.now) {
+            Ok(ct) => {
+                skb.ct = ct;
+                Some(skb)
+            }
+            Err(refused) => {
+                let why = refused.to_string();
+                self.drop(skb, at, stage, DropReason::NetfilterDrop, || (why, None));
+                None
+            }
+        }
+    }
+
+    /// Asks a base chain. `None`: the packet ended there. A chain for NAT may say how the connection is to be bound, and why.
+    #[allow(clippy::type_complexity, reason = "the packet, and what NAT is to do")]
+    fn decide(
+        &mut self,
+        hook: Hook,
+        base: &Base,
+        mut skb: Skb,
+        iif: Option<u32>,
+        oif: Option<u32>,
+    ) -> Option<(Skb, Option<(NatKind, Option<Origin>)>)> {
+        let (plan, at, stage) = (self.plan, link_of(hook, iif, oif), stage_of(hook));
+        let ip = *skb.ip()?;
+        let name = |link: Option<u32>| link.and_then(|l| plan.links.get(l as usize)).map(|l| &*l.name);
+        // Taken out while the rules look at the rest of the namespace.
+        let prepared = self.st.prepared.take();
+        let mut rules = core::mem::take(&mut self.st.rules);
+        let mut hits: Vec<Hit> = Vec::new();
+        let mut seen = Seen {
+            hook,
+            ip: &ip,
+            frame: &skb.bytes,
+            iif: name(iif),
+            oif: name(oif),
+            phys_iif: name(skb.phys_in),
+            phys_oif: name(skb.phys_out),
+            bridged: skb.phys_out.is_some(),
+            from_socket: skb.from_socket,
+            mark: skb.mark,
+            ct: self.st.conntrack.as_ref().and_then(|table| table.seen(&skb.ct)),
+            notrack: skb.ct == Ct::Untracked,
+            ipvs: skb.ipvs,
+            now: self.now,
+        };
+        let ct_mark = seen.ct.map(|ct| ct.mark);
+        let host = HostView { plan, state: self.st };
+        let what =
+            Rules { netfilter: &plan.netfilter, prepared: prepared.as_deref()?, mode: WalkMode::Indexed };
+        let decision = if R::ON {
+            run(base, &mut seen, what, &mut rules, &host, self.choices, &mut hits)
+        } else {
+            run(base, &mut seen, what, &mut rules, &host, self.choices, &mut ())
+        };
+        let (mark, notrack, new_ct_mark) = (seen.mark, seen.notrack, seen.ct.map(|ct| ct.mark));
+        self.st.rules = rules;
+        self.st.prepared = prepared;
+        skb.mark = mark;
+        if notrack && skb.ct == Ct::None {
+            skb.ct = Ct::Untracked;
+        }
+        if let (true, Some(mark), Some(table)) =
+            (ct_mark != new_ct_mark, new_ct_mark, self.st.conntrack.as_mut())
+            && let Some(connection) = table.of_mut(&mut skb.ct)
+        {
+            connection.mark = mark;
+        }
+        let mut decided = None;
+        for hit in hits {
+            decided = hit.origin.clone();
+            let Hit { table, chain, rule, did, origin } = hit;
+            self.note(&mut skb, at, stage, || (EventKind::Rule { table, chain, rule, did }, origin));
+        }
+        match decision {
+            Decision::Accept => Some((skb, None)),
+            Decision::Nat(kind) => Some((skb, Some((kind, decided)))),
+            Decision::Drop => {
+                self.st.refused = true;
+                let why = || ("a rule drops it".into(), decided);
+                self.drop(skb, at, stage, DropReason::NetfilterDrop, why);
+                None
+            }
+            Decision::Reject(reject) => {
+                self.reject(skb, at, stage, reject, decided);
+                None
+            }
+            Decision::Unknown(unknown) => {
+                self.lose(skb, at, stage, unknown, decided);
+                None
+            }
+        }
+    }
+
+    /// Ends a packet with an answer (`nf_send_unreach`, `nf_send_reset`).
+    fn reject(&mut self, skb: Skb, at: Option<u32>, stage: Stage, reject: Reject, origin: Option<Origin>) {
+        let about = skb.clone();
+        let Some(ip) = skb.ip().copied() else { return };
+        let answer = answer_of(reject, ip.family());
+        let words = match answer {
+            Some(_) => "a rule rejects it with an ICMP error",
+            None => "a rule rejects it with a TCP reset",
+        };
+        let cause = self.drop(skb, at, stage, DropReason::NetfilterDrop, || (words.into(), origin));
+        self.st.refused = true;
+        match answer {
+            Some(error) => self.icmp_error(about, cause, error),
+            None => self.reject_reset(&about, &ip, cause),
+        }
+    }
 }
 
-const fn stage_of(hook: Hook) -> Stage {
+/// The ICMP error of a rejection; `None` is a TCP reset.
+const fn answer_of(reject: Reject, family: Family) -> Option<IcmpError> {
+    Some(match (reject, family) {
+        (Reject::TcpReset, _) => return None,
+        (Reject::NetUnreachable | Reject::IcmpxNoRoute, _) => IcmpError::NetUnreachable,
+        (Reject::HostUnreachable | Reject::IcmpxHostUnreachable, _) => IcmpError::HostUnreachable,
+        (Reject::ProtoUnreachable, _) => IcmpError::ProtocolUnreachable,
+        (Reject::PortUnreachable | Reject::IcmpxPortUnreachable, _) => IcmpError::PortUnreachable,
+        (Reject::NetProhibited, _) => IcmpError::Unreachable(9),
+        (Reject::HostProhibited, _) => IcmpError::Unreachable(10),
+        (Reject::AdminProhibited | Reject::IcmpxAdminProhibited, _) => IcmpError::Prohibited,
+        (Reject::PolicyFail, _) => IcmpError::Unreachable(5),
+        (Reject::RejectRoute, _) => IcmpError::Unreachable(6),
+    })
+}
+
+/// Something that hangs at a hook.
+#[derive(Debug)]
+pub(super) enum Station {
+    /// A base chain that is not for NAT.
+    Rules(Base),
+    /// Conntrack looks the packet up.
+    Track,
+    /// NAT, with the base chains that say how.
+    Translate(Vec<Base>),
+    /// IPVS.
+    Balance,
+    /// The connection is kept.
+    Confirm,
+}
+
+/// What hangs at a hook for a family, in order.
+pub(super) fn stations(prepared: &Prepared, family: Family, hook: Hook, ipvs: bool) -> Vec<Station> {
+    let mut stations: Vec<(i32, Station)> = Vec::new();
+    let mut nat = Vec::new();
+    for base in prepared.bases(family, hook) {
+        match base.kind {
+            ChainKind::Nat => nat.push(*base),
+            ChainKind::Filter | ChainKind::Route => stations.push((base.priority, Station::Rules(*base))),
+        }
+    }
+    let mut hang = |priority, station| {
+        // Before the chains of the same priority: the kernel's own are registered first.
+        let at = stations.partition_point(|(other, _)| *other < priority);
+        stations.insert(at, (priority, station));
+    };
+    match nat::side_of(hook) {
+        Some(Side::Destination) => {
+            hang(CONNTRACK, Station::Track);
+            hang(DSTNAT, Station::Translate(nat));
+            if ipvs && hook == Hook::Output {
+                hang(DSTNAT + 1, Station::Balance);
+            }
+        }
+        Some(Side::Source) => {
+            if ipvs && hook == Hook::Input {
+                hang(SRCNAT - 2, Station::Balance);
+            }
+            hang(SRCNAT, Station::Translate(nat));
+            hang(i32::MAX, Station::Confirm);
+        }
+        None if ipvs && hook == Hook::Forward => hang(SRCNAT - 1, Station::Balance),
+        None => {}
+    }
+    stations.into_iter().map(|(_, station)| station).collect()
+}
+
+/// What rules ask of routing, answered from a namespace's own tables.
+struct HostView<'n> {
+    plan: &'n Netns,
+    state: &'n NetnsState,
+}
+
+impl HostView<'_> {
+    /// What routing says of a destination. O(routes): rules ask it of first packets.
+    fn route<T>(&self, dst: IpAddr, mark: u32, read: impl FnOnce(Found<'_>) -> T) -> T {
+        let fib = Fib::for_destination(self.plan, dst);
+        read(fib.lookup(self.plan, &Query { dst, src: None, iif: None, oif: None, mark }))
+    }
+}
+
+impl Sets for HostView<'_> {
+    fn contains(&self, set: &SetRef, _: &Seen<'_>) -> Truth {
+        Truth::Unknown(Unknown {
+            why: alloc::format!("set {}", set.name),
+            what_would_settle_it: String::new(),
+        })
+    }
+}
+
+impl Host for HostView<'_> {
+    fn addr_type(&self, addr: IpAddr, link: Option<&str>) -> AddrType {
+        let group = match addr {
+            IpAddr::V4(a) if a.is_broadcast() || self.state.broadcast.contains_key(&a) => {
+                return AddrType::Broadcast;
+            }
+            IpAddr::V4(a) => a.is_multicast(),
+            IpAddr::V6(a) => a.is_multicast(),
+        };
+        if group {
+            return AddrType::Multicast;
+        }
+        if let Some(holder) = self.state.local_link(addr) {
+            let holds = link.is_none_or(|name| {
+                self.plan.links.get(holder as usize).is_some_and(|holder| &*holder.name == name)
+            });
+            if holds {
+                return AddrType::Local;
+            }
+        }
+        self.route(addr, 0, |found| match found {
+            Found::Route { route, .. } => {
+                self.plan.routes.get(route as usize).map_or(AddrType::Unicast, |route| match route.kind {
+                    RouteKind::Unicast | RouteKind::Local => AddrType::Unicast,
+                    RouteKind::Broadcast => AddrType::Broadcast,
+                    RouteKind::Anycast => AddrType::Anycast,
+                    RouteKind::Multicast => AddrType::Multicast,
+                    RouteKind::Blackhole => AddrType::Blackhole,
+                    RouteKind::Unreachable => AddrType::Unreachable,
+                    RouteKind::Prohibit => AddrType::Prohibit,
+                    RouteKind::Throw => AddrType::Throw,
+                })
+            }
+            Found::Rule(_) | Found::None | Found::Unmodelled(_) => AddrType::Unicast,
+        })
+    }
+
+    fn route_link(&self, dst: IpAddr, mark: u32) -> Option<(&str, u32)> {
+        let link = self.route(dst, mark, |found| match found {
+            Found::Route { hops, .. } => hops.first()?.link,
+            Found::Rule(_) | Found::None | Found::Unmodelled(_) => None,
+        })?;
+        Some((&self.plan.links.get(link as usize)?.name, link + 1))
+    }
+
+    fn link_index(&self, name: &str) -> Option<u32> {
+        self.plan.link_named(name).map(|(place, _)| place as u32 + 1)
+    }
+}
+
+/// The link that an event at a hook names: on the way out, the one that the packet leaves by.
+pub(super) fn link_of(hook: Hook, iif: Option<u32>, oif: Option<u32>) -> Option<u32> {
+    match hook {
+        Hook::Ingress | Hook::Prerouting | Hook::Input | Hook::Forward => iif.or(oif),
+        Hook::Output | Hook::Postrouting | Hook::Egress => oif.or(iif),
+    }
+}
+
+pub(super) const fn stage_of(hook: Hook) -> Stage {
     match hook {
         Hook::Ingress => Stage::Ingress,
         Hook::Prerouting => Stage::Prerouting,

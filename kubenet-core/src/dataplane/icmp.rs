@@ -32,9 +32,43 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let src = self.st.local_link(ip.dst).map(|_| ip.dst);
         let quoted = packet::ip_bytes(&about.bytes, &ip);
         // No route back: the error is lost, as in the kernel.
-        let _ = self.send_with(FlowKind::IcmpError, cause, src, ip.src, about.nesting, |meta| {
+        let ct = about.ct.answer();
+        let _ = self.send_about(FlowKind::IcmpError, cause, src, ip.src, about.nesting, ct, |meta| {
             let meta = packet::Ipv4Meta { dont_fragment: false, ..*meta };
             packet::icmp_error(&meta, error, quoted)
+        });
+    }
+
+    /// Answers a segment with a reset in the name of its receiver (`nf_send_reset`); other packets get nothing.
+    pub(super) fn reject_reset(&mut self, about: &Skb, ip: &Ip, cause: EventId) {
+        let segment = packet::l4_bytes(&about.bytes, ip);
+        let word = |at: usize| {
+            let bytes = segment.get(at..at + 4).and_then(|b| b.try_into().ok());
+            bytes.map_or(0, u32::from_be_bytes)
+        };
+        let (Some((sport, dport)), Some(flags), true) =
+            (ip.ports, segment.get(13).copied(), ip.protocol == number::TCP)
+        else {
+            return;
+        };
+        let (fin, syn, rst, ack) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0, flags & 16 != 0);
+        if rst {
+            return;
+        }
+        let header = segment.get(12).map_or(20, |byte| usize::from(byte >> 4) * 4);
+        let payload = segment.len().saturating_sub(header) as u32;
+        let next = word(4).wrapping_add(payload + u32::from(syn) + u32::from(fin));
+        let reset = packet::TcpSegment {
+            sport: dport,
+            dport: sport,
+            seq: if ack { word(8) } else { 0 },
+            ack: (!ack).then_some(next),
+            rst: true,
+            ..packet::TcpSegment::default()
+        };
+        let ct = about.ct.answer();
+        let _ = self.send_about(FlowKind::Reply, cause, Some(ip.dst), ip.src, about.nesting, ct, |meta| {
+            packet::tcp(meta, &reset, &[])
         });
     }
 

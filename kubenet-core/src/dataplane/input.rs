@@ -99,6 +99,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             let Some(seen) = self.hooks(Hook::Prerouting, skb, Some(link), None) else { return };
             skb = seen;
         }
+        // What the rules made of it.
+        let Some(ip) = skb.ip().copied() else { return };
         if let Some((reason, why)) = self.martian(link, &ip) {
             self.drop(skb, Some(link), Stage::Route, reason, || (why, None));
             return;

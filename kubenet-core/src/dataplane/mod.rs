@@ -12,13 +12,17 @@
 
 mod bridge;
 mod choices;
+pub mod conntrack;
 mod event;
 mod fib;
 mod frame;
+mod guards;
 mod hooks;
 mod icmp;
 mod input;
+mod ipvs;
 mod machine;
+mod nat;
 mod neigh;
 pub mod netfilter;
 mod netns;
@@ -31,7 +35,7 @@ mod world;
 pub use self::choices::{Choices, Explored, Pinned, Probability, Script, Seeded, Taken, explore};
 pub use self::event::{Event, EventId, EventKind, Flow, FlowId, FlowKind, Log, Place, Recorder, Stage};
 pub use self::frame::Skb;
-pub use self::hooks::PacketView;
+pub use self::guards::PacketView;
 pub use self::machine::{Machine, Transmit};
 pub use self::reason::DropReason;
 pub use self::socket::{Client, ClientId, Failure, Notice, NoticeKind};

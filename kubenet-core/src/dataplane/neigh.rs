@@ -34,6 +34,16 @@ const QUEUE_PACKETS: usize = 101;
 const ANSWERS: usize = 16;
 
 impl<C: Choices, R: Recorder> Stack<'_, C, R> {
+    /// Sends to a neighbour whose MAC is known.
+    fn neighbour_send(&mut self, link: u32, own: MacAddr, to: MacAddr, mut skb: Skb) {
+        if skb.bridging {
+            self.bridge_on(link, to, skb);
+            return;
+        }
+        packet::set_macs(&mut skb.bytes, own, to);
+        self.transmit(link, skb);
+    }
+
     /// Sends an IP packet to a neighbour on a link.
     pub(super) fn neighbour_output(&mut self, link: u32, next: IpAddr, mut skb: Skb) {
         let Some(state) = self.st.link(link) else { return };
@@ -70,8 +80,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                         (EventKind::NeighbourKnown { addr: next, mac: to }, origin)
                     });
                 }
-                packet::set_macs(&mut skb.bytes, mac, to);
-                self.transmit(link, skb);
+                self.neighbour_send(link, mac, to, skb);
             }
             Some(entry) if entry.state == NeighbourState::Incomplete => {
                 if entry.queue.len() >= QUEUE_PACKETS {
@@ -191,8 +200,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 (EventKind::NeighbourResolved { addr, mac }, None)
             });
             let own = self.st.link(link).map_or(MacAddr::ZERO, |l| l.mac);
-            packet::set_macs(&mut skb.bytes, own, mac);
-            self.transmit(link, skb);
+            self.neighbour_send(link, own, mac, skb);
         }
     }
 

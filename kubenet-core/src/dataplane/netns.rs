@@ -3,6 +3,7 @@
 //! Built when the first packet meets the namespace: O(links + addresses + entries). Routing tables are built at the
 //! first look-up that needs them, O(routes).
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,11 +13,17 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
+use super::conntrack::Conntrack;
 use super::fib::Fib;
 use super::frame::Skb;
+use super::hooks::{Station, stations};
+use super::ipvs::Ipvs;
+use super::netfilter::{Prepared, RuleState};
 use super::socket::Connections;
 use crate::addr::{Family, MacAddr};
-use crate::plan::{FdbEntry, LinkKind, MachinePlan, NeighbourState, Netns, Origin, SegmentId};
+use crate::plan::{
+    FdbEntry, Hook, LinkKind, MachinePlan, NeighbourState, Netfilter, Netns, Origin, SegmentId,
+};
 use crate::time::{Duration, Instant};
 
 /// `gc_thresh3`: entries that the neighbour table holds, those set by hand aside.
@@ -109,6 +116,18 @@ pub(super) struct NetnsState {
     /// UDP port of each VXLAN device.
     pub(super) vxlan_ports: SmallVec<[(u16, u32); 1]>,
     pub(super) connections: Connections,
+    /// A rule ended the last packet of the output hook.
+    pub(super) refused: bool,
+    /// What rules remember.
+    pub(super) rules: RuleState,
+    /// Made of the rules when the first packet meets them.
+    pub(super) prepared: Option<Box<Prepared>>,
+    stations: Map<(Family, Hook), Arc<[Station]>>,
+    pub(super) ipvs: Ipvs,
+    /// Whether there is a virtual server.
+    has_ipvs: bool,
+    /// `None` where no rule asks for it: the kernel then does not track.
+    pub(super) conntrack: Option<Conntrack>,
     pub(super) fragments: Map<FragmentKey, Pieces>,
     /// Bytes of all pieces that wait.
     pub(super) fragment_bytes: usize,
@@ -132,6 +151,13 @@ impl NetnsState {
             vxlan_fdb: Map::default(),
             vxlan_ports: SmallVec::new(),
             connections: Connections::default(),
+            refused: false,
+            rules: RuleState::default(),
+            prepared: None,
+            stations: Map::default(),
+            ipvs: Ipvs::default(),
+            has_ipvs: plan.netfilter.has_ipvs(),
+            conntrack: (!plan.netfilter.is_empty()).then(|| Conntrack::new(&plan.sysctls.conntrack)),
             fragments: Map::default(),
             fragment_bytes: 0,
             ip_id: 0,
@@ -280,6 +306,14 @@ impl NetnsState {
             return Arc::new(Fib::for_destination(plan, dst));
         }
         slot.insert(Arc::new(Fib::new(plan, family))).clone()
+    }
+
+    /// What hangs at a hook for packets of a family, in order of priority. Sorted once.
+    pub(super) fn stations(&mut self, netfilter: &Netfilter, family: Family, hook: Hook) -> Arc<[Station]> {
+        let prepared = self.prepared.get_or_insert_with(|| Box::new(Prepared::new(netfilter)));
+        let ipvs = self.has_ipvs;
+        let make = || stations(prepared, family, hook, ipvs).into();
+        self.stations.entry((family, hook)).or_insert_with(make).clone()
     }
 
     /// Whether a neighbour entry may be added. A full table first loses what failed and what was not confirmed for five

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::choices::Choices;
+use super::conntrack::Ct;
 use super::event::{EventId, EventKind, FlowKind, Recorder, Stage};
 use super::fib::{Found, Query};
 use super::frame::Skb;
@@ -32,6 +33,21 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         nesting: u8,
         build: impl FnOnce(&Ipv4Meta) -> Vec<u8>,
     ) -> Result<EventId, Failure> {
+        self.send_about(kind, cause, src, dst, nesting, Ct::None, build)
+    }
+
+    /// The same for an answer of the kernel about a packet: it belongs to that packet's connection.
+    #[allow(clippy::too_many_arguments, reason = "a packet and where it comes from")]
+    pub(super) fn send_about(
+        &mut self,
+        kind: FlowKind,
+        cause: EventId,
+        src: Option<IpAddr>,
+        dst: IpAddr,
+        nesting: u8,
+        ct: Ct,
+        build: impl FnOnce(&Ipv4Meta) -> Vec<u8>,
+    ) -> Result<EventId, Failure> {
         let src = match src {
             Some(src) => src,
             None => self.source_for(dst)?,
@@ -40,6 +56,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let meta = Ipv4Meta { src, dst, ttl: self.plan.sysctls.default_ttl, dont_fragment: true, id };
         let mut skb = self.make(kind, cause, build(&meta));
         skb.nesting = nesting;
+        skb.from_socket = ct == Ct::None;
+        skb.ct = ct;
         self.note(&mut skb, None, Stage::Socket, || (EventKind::Sent, None));
         let sent = skb.last;
         self.local_out(skb).map(|()| sent)
@@ -87,12 +105,29 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         all.find(|a| Family::of_net(a.net) == family && wide(a.scope)).map(|a| a.net.addr())
     }
 
-    /// Sends a packet that this namespace made.
-    fn local_out(&mut self, mut skb: Skb) -> Result<(), Failure> {
+    /// Sends a packet that this namespace made. It is routed, and routed anew when a rule of the output hook changed its
+    /// addresses or its mark (`ip_route_me_harder`).
+    fn local_out(&mut self, skb: Skb) -> Result<(), Failure> {
+        self.route_out(skb, false)
+    }
+
+    /// Sends on a packet that came from outside by the output hook, as IPVS does. It is routed as one of this machine's own.
+    pub(super) fn send_on(&mut self, skb: Skb) -> Result<(), Failure> {
+        self.route_out(skb, false)
+    }
+
+    fn route_out(&mut self, mut skb: Skb, filtered: bool) -> Result<(), Failure> {
         let Some(ip) = skb.ip().copied() else { return Err(Failure::NetUnreachable) };
+        let was = (ip.src, ip.dst, skb.mark);
         if self.st.local_link(ip.dst).is_some() {
             self.note(&mut skb, Some(0), Stage::Route, || (EventKind::Local, None));
-            let Some(skb) = self.hooks(Hook::Output, skb, None, Some(0)) else { return Ok(()) };
+            if !filtered {
+                let Some(seen) = self.output_hook(skb, 0)? else { return Ok(()) };
+                skb = seen;
+                if !unchanged(&skb, was) {
+                    return self.route_out(skb, true);
+                }
+            }
             let Some(skb) = self.hooks(Hook::Postrouting, skb, None, Some(0)) else { return Ok(()) };
             self.neighbour_output(0, ip.dst, skb);
             return Ok(());
@@ -135,10 +170,24 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 }
             }
         }
-        let Some(skb) = self.hooks(Hook::Output, skb, None, Some(link)) else { return Ok(()) };
+        if !filtered {
+            let Some(seen) = self.output_hook(skb, link)? else { return Ok(()) };
+            skb = seen;
+            if !unchanged(&skb, was) {
+                return self.route_out(skb, true);
+            }
+        }
         let Some(skb) = self.hooks(Hook::Postrouting, skb, None, Some(link)) else { return Ok(()) };
         self.finish_output(link, next, mtu, skb);
         Ok(())
+    }
+
+    /// The output hook. A datagram that a rule ends there is an error of its sender's call; TCP goes on trying.
+    fn output_hook(&mut self, skb: Skb, link: u32) -> Result<Option<Skb>, Failure> {
+        let datagram = skb.ip().is_some_and(|ip| ip.protocol != number::TCP);
+        self.st.refused = false;
+        let seen = self.hooks(Hook::Output, skb, None, Some(link));
+        if seen.is_none() && self.st.refused && datagram { Err(Failure::NotPermitted) } else { Ok(seen) }
     }
 
     /// Cuts what does not fit, and resolves the next hop.
@@ -187,6 +236,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             Device::Bridge => self.bridge_transmit(link, skb),
             Device::Vxlan => self.vxlan_transmit(link, skb),
             Device::Nic(Some(segment)) => {
+                skb.scrub();
                 self.io.transmit(Transmit { netns: self.st.index, link, segment, frame: skb });
             }
             Device::Nic(None) => {
@@ -215,7 +265,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     /// The other end of a veth pair takes only what fits its MTU (`is_skb_forwardable`).
-    fn veth_transmit(&mut self, link: u32, netns: u32, peer: u32, skb: Skb) {
+    fn veth_transmit(&mut self, link: u32, netns: u32, peer: u32, mut skb: Skb) {
         let other = self.machine.netns.get(netns as usize).and_then(|n| n.links.get(peer as usize));
         let mtu = other.map_or(0, |l| l.mtu_bytes) as usize;
         if skb.bytes.len() > mtu + ETHERNET_BYTES + 4 {
@@ -225,8 +275,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             });
             return;
         }
+        skb.scrub();
         self.io.hand_over(netns, peer, skb);
     }
+}
+
+fn unchanged(skb: &Skb, (src, dst, mark): (IpAddr, IpAddr, u32)) -> bool {
+    skb.mark == mark && skb.ip().is_some_and(|ip| ip.src == src && ip.dst == dst)
 }
 
 fn clear_dont_fragment(skb: &mut Skb) {

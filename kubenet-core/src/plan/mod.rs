@@ -263,6 +263,8 @@ pub struct Sysctls {
     pub icmp_echo_ignore_all: bool,
     /// `net.ipv6.conf.all.disable_ipv6`.
     pub disable_ipv6: bool,
+    /// `net.netfilter.nf_conntrack_*`.
+    pub conntrack: ConntrackSysctls,
     /// `net.ipv4.ip_default_ttl`, and the IPv6 hop limit.
     pub default_ttl: u8,
 }
@@ -281,7 +283,39 @@ impl Default for Sysctls {
             fib_multipath_hash_policy: 0,
             icmp_echo_ignore_all: false,
             disable_ipv6: false,
+            conntrack: ConntrackSysctls::default(),
             default_ttl: 64,
+        }
+    }
+}
+
+/// The settings of connection tracking (`nf_conntrack-sysctl.rst`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConntrackSysctls {
+    /// `nf_conntrack_max`.
+    pub max: u32,
+    /// `nf_conntrack_tcp_timeout_established`.
+    pub tcp_established_secs: u32,
+    /// `nf_conntrack_tcp_timeout_close_wait`.
+    pub tcp_close_wait_secs: u32,
+    /// `nf_conntrack_udp_timeout`.
+    pub udp_secs: u32,
+    /// `nf_conntrack_udp_timeout_stream`.
+    pub udp_stream_secs: u32,
+    /// `nf_conntrack_tcp_be_liberal`.
+    pub tcp_be_liberal: bool,
+}
+
+impl Default for ConntrackSysctls {
+    fn default() -> Self {
+        Self {
+            max: 262_144,
+            tcp_established_secs: 432_000,
+            tcp_close_wait_secs: 60,
+            udp_secs: 30,
+            udp_stream_secs: 120,
+            tcp_be_liberal: false,
         }
     }
 }

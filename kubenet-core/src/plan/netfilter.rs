@@ -192,6 +192,11 @@ impl Netfilter {
         }
     }
 
+    /// Whether there is any virtual server of IPVS.
+    pub fn has_ipvs(&self) -> bool {
+        self.ruleset().is_some_and(|ruleset| !ruleset.ipvs.is_empty()) || self.supply().is_some_and(Supply::has_ipvs)
+    }
+
     /// Whether nothing is configured.
     pub fn is_empty(&self) -> bool {
         self.ruleset().is_none_or(Ruleset::is_empty)

@@ -127,7 +127,10 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
             | EventKind::TtlDecremented
             | EventKind::Fragmented { .. }
             | EventKind::Reassembled
-            | EventKind::Filtered { .. } => {
+            | EventKind::Filtered { .. }
+            | EventKind::Rule { .. }
+            | EventKind::Tracked { .. }
+            | EventKind::Translated { .. } => {
                 if stopped == Stopped::Cancelled {
                     let text = "the run recorded as many bytes as its limit allows".into();
                     let settle = Some("ask with a larger limit".into());
@@ -366,6 +369,7 @@ fn verdict_of(notices: &[Notice]) -> Verdict {
             | Failure::TooBig(_)
             | Failure::InvalidArgument
             | Failure::NoSourceAddress
+            | Failure::NotPermitted
             | Failure::AddressInUse => Verdict::Unreachable,
         },
         Some(NoticeKind::TimedOut) | None => Verdict::Timeout,

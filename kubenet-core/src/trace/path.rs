@@ -127,6 +127,9 @@ const fn rank(kind: &EventKind) -> u8 {
         | EventKind::TtlDecremented
         | EventKind::Fragmented { .. }
         | EventKind::Reassembled
-        | EventKind::Filtered { .. } => 0,
+        | EventKind::Filtered { .. }
+        | EventKind::Rule { .. }
+        | EventKind::Tracked { .. }
+        | EventKind::Translated { .. } => 0,
     }
 }

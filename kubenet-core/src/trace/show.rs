@@ -12,7 +12,7 @@ use super::judge::stage_word;
 use super::{Case, Hop, Outcome, Reason, Trace, Verdict};
 use crate::dataplane::{DropReason, EventId, EventKind, FlowKind};
 use crate::origin::{Origin, OriginKind};
-use crate::packet::{IpSummary, Summary};
+use crate::packet::{IpSummary, Side, Summary};
 use crate::plan::RouteKind;
 
 /// How much is told of the path.
@@ -207,6 +207,7 @@ fn matters(hop: &Hop) -> bool {
         | EventKind::Fragmented { .. }
         | EventKind::Reassembled
         | EventKind::Filtered { .. }
+        | EventKind::Translated { .. }
         | EventKind::Dropped { .. }
         | EventKind::Unknown(_)
         | EventKind::NeighbourAsked { attempt: 2.., .. } => true,
@@ -220,8 +221,15 @@ fn matters(hop: &Hop) -> bool {
         | EventKind::NeighbourResolved { .. }
         | EventKind::Forwarded { .. }
         | EventKind::Flooded { .. }
+        | EventKind::Rule { .. }
+        | EventKind::Tracked { .. }
         | EventKind::Delivered { .. } => false,
     }
+}
+
+/// An end of a packet; port 0 stands for none.
+fn end_words(end: core::net::SocketAddr) -> String {
+    if end.port() == 0 { end.ip().to_string() } else { end.to_string() }
 }
 
 fn hop_line(hop: &Hop, kind: LineKind, before: Option<&Summary>, first: bool) -> Line {
@@ -291,6 +299,26 @@ fn hop_line(hop: &Hop, kind: LineKind, before: Option<&Summary>, first: bool) ->
         }
         EventKind::Reassembled => say(Style::Changed, "puts the fragments together".into()),
         EventKind::Filtered { chain, verdict } => say(Style::Plain, format!("{verdict} in chain {chain}")),
+        EventKind::Rule { table, chain, rule, did } => {
+            say(Style::Plain, format!("{table} {chain}"));
+            match rule {
+                Some(rule) => say(Style::Plain, format!(" rule {rule}: ")),
+                None => say(Style::Plain, " policy: ".into()),
+            }
+            say(Style::Plain, did.clone());
+        }
+        EventKind::Tracked { state, connection } => {
+            say(Style::Plain, format!("conntrack {}: {connection}", state.name()));
+        }
+        EventKind::Translated { side, from, to, reply } => {
+            let word = match (side, reply) {
+                (Side::Destination, false) => "dnat",
+                (Side::Source, false) => "snat",
+                (Side::Source, true) => "un-dnat",
+                (Side::Destination, true) => "un-snat",
+            };
+            say(Style::Changed, format!("{word} {} → {}", end_words(*from), end_words(*to)));
+        }
         EventKind::Delivered { listener, port } => match (listener, port) {
             (Some(who), Some(_)) | (Some(who), None) => say(Style::Good, format!("delivers to {who}")),
             (None, Some(port)) => say(Style::Good, format!("delivers to port {port}")),

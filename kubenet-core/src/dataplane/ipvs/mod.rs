@@ -84,7 +84,10 @@ impl Ipvs {
         let at = |port| VirtualService::Addr { protocol, addr: tuple.dst, port };
         let wanted = [marked, Some(at(tuple.dport)), Some(at(0))];
         wanted.into_iter().flatten().find(|wanted| {
-            let state = self.services.entry(*wanted).or_insert_with(|| find(netfilter, wanted).map(ServiceState::new));
+            let state = self
+                .services
+                .entry(*wanted)
+                .or_insert_with(|| find(netfilter, wanted).map(ServiceState::new));
             state.is_some()
         })
     }
@@ -180,9 +183,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         if skb.ipvs.is_some() {
             return Passed::On(skb);
         }
-        let mut skb = match self.ipvs_out(skb, at, stage) {
+        let skb = match self.ipvs_out(skb, at, stage) {
             Passed::On(skb) if skb.ipvs.is_none() => skb,
-            other => return other,
+            passed @ (Passed::On(_) | Passed::Gone) => return passed,
         };
         let Some(ip) = skb.ip().copied() else { return Passed::On(skb) };
         let Some(tuple) = Tuple::of(&ip, &skb.bytes) else { return Passed::On(skb) };
@@ -192,7 +195,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             && self.st.ipvs.alive(id, self.now).is_some()
         {
             self.st.ipvs.follow(id, flags, true, self.now);
-            return self.to_real(hook, id, skb, at, stage, None);
+            return self.send_to_real(hook, id, skb, at, stage, None);
         }
         // A segment that begins nothing goes on to the local stack.
         if tuple.protocol == number::TCP && flags & 0x12 != 2 {
@@ -203,7 +206,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         };
         self.st.ipvs.sweep(self.now);
         match self.schedule(service, &tuple) {
-            Ok((id, origin)) => self.to_real(hook, id, skb, at, stage, origin),
+            Ok((id, origin)) => self.send_to_real(hook, id, skb, at, stage, origin),
             Err(Some(unknown)) => {
                 self.lose(skb, at, stage, unknown, None);
                 Passed::Gone
@@ -227,7 +230,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     /// Gives a new connection its server: the one that persistence remembers, or a scheduled one.
-    fn schedule(&mut self, service: VirtualService, tuple: &Tuple) -> Result<(u32, Option<Origin>), Option<Unknown>> {
+    fn schedule(
+        &mut self,
+        service: VirtualService,
+        tuple: &Tuple,
+    ) -> Result<(u32, Option<Origin>), Option<Unknown>> {
         let now = self.now;
         let ipvs = &mut self.st.ipvs;
         let Some(Some(state)) = ipvs.services.get_mut(&service) else { return Err(None) };
@@ -279,7 +286,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             }));
         }
         let port = if real.port == 0 { tuple.dport } else { real.port };
-        let back = Tuple { src: real.addr, sport: port, dst: tuple.src, dport: tuple.sport, protocol: tuple.protocol };
+        let back = Tuple {
+            src: real.addr,
+            sport: port,
+            dst: tuple.src,
+            dport: tuple.sport,
+            protocol: tuple.protocol,
+        };
         let id = ipvs.connections.len() as u32;
         let active = tuple.protocol != number::TCP;
         let lives = if active { DATAGRAMS } else { SYN_RECV };
@@ -292,7 +305,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     /// Sends a packet to the real server of its connection (`ip_vs_nat_xmit`).
-    fn to_real(
+    fn send_to_real(
         &mut self,
         hook: Hook,
         id: u32,
@@ -301,7 +314,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         stage: Stage,
         origin: Option<Origin>,
     ) -> Passed {
-        let Some(connection) = self.st.ipvs.connections.get(id as usize).cloned() else { return Passed::Gone };
+        let Some(connection) = self.st.ipvs.connections.get(id as usize).cloned() else {
+            return Passed::Gone;
+        };
         let Some(ip) = skb.ip().copied() else { return Passed::Gone };
         let real = (connection.real.src, connection.real.sport);
         let words = service_words(&connection.service);
@@ -378,8 +393,16 @@ fn masked(addr: IpAddr, mask: IpAddr) -> IpAddr {
 fn service_words(service: &VirtualService) -> String {
     match service {
         VirtualService::Addr { protocol, addr, port } => {
-            format!("{} {}", protocol.as_str(), core::net::SocketAddr::new(*addr, *port))
+            format!("{} {}", protocol_word(*protocol), core::net::SocketAddr::new(*addr, *port))
         }
         VirtualService::Fwmark { mark, .. } => format!("fwmark {mark}"),
+    }
+}
+
+const fn protocol_word(protocol: IpvsProtocol) -> &'static str {
+    match protocol {
+        IpvsProtocol::Tcp => "tcp",
+        IpvsProtocol::Udp => "udp",
+        IpvsProtocol::Sctp => "sctp",
     }
 }

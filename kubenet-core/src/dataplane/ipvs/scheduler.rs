@@ -84,6 +84,7 @@ impl From<Option<usize>> for Chosen {
 }
 
 /// Chooses a server. Where the pointer of `rr` and `wrr` stood before is chance, named `point`.
+#[allow(clippy::too_many_arguments, reason = "what a scheduler looks at")]
 pub(super) fn schedule(
     scheduler: &Scheduler,
     flags: Flags,
@@ -123,7 +124,9 @@ fn round_robin(
     let weights: Vec<u64> = servers.iter().map(|s| u64::from(s.is_usable())).collect();
     let chosen = match memory.last {
         None => weights.iter().any(|w| *w > 0).then(|| choices.pick(point, &weights))?,
-        Some(last) => (1..=count).map(|step| (last + step) % count).find(|at| weights.get(*at) == Some(&1))?,
+        Some(last) => {
+            (1..=count).map(|step| (last + step) % count).find(|at| weights.get(*at) == Some(&1))?
+        }
     };
     memory.last = Some(chosen);
     Some(chosen)
@@ -154,7 +157,8 @@ fn weighted_round_robin(
         at += 1;
         if at >= servers.len() {
             at = 0;
-            memory.current_weight = memory.current_weight.checked_sub(step).filter(|w| *w > 0).unwrap_or(most);
+            memory.current_weight =
+                memory.current_weight.checked_sub(step).filter(|w| *w > 0).unwrap_or(most);
         }
         if servers.get(at).is_some_and(|s| s.is_usable() && s.weight >= memory.current_weight) {
             memory.last = Some(at);
@@ -282,12 +286,17 @@ fn locality_with_replication(
     };
     let best = least_of(servers, set.iter().copied(), load);
     if set.len() > 1 && now.saturating_since(*changed) > REPLICATION {
-        let heaviest = set.iter().copied().filter(|at| servers.get(*at).is_some_and(|s| s.weight > 0)).reduce(
-            |worst, at| {
-                let (Some(a), Some(b)) = (servers.get(worst), servers.get(at)) else { return worst };
-                if a.overhead() * u64::from(b.weight) < b.overhead() * u64::from(a.weight) { at } else { worst }
-            },
-        );
+        let heaviest =
+            set.iter().copied().filter(|at| servers.get(*at).is_some_and(|s| s.weight > 0)).reduce(
+                |worst, at| {
+                    let (Some(a), Some(b)) = (servers.get(worst), servers.get(at)) else { return worst };
+                    if a.overhead() * u64::from(b.weight) < b.overhead() * u64::from(a.weight) {
+                        at
+                    } else {
+                        worst
+                    }
+                },
+            );
         set.retain(|at| Some(*at) != heaviest);
         *changed = now;
     }
@@ -414,7 +423,7 @@ mod tests {
     use crate::dataplane::choices::{Seeded, explore};
 
     fn server(place: usize, weight: u32, active: u32, inactive: u32) -> Server {
-        let addr = IpAddr::from([10, 244, 1, place as u8 + 1]);
+        let addr = core::net::Ipv4Addr::from(0x0af4_0101 + place as u32).into();
         Server { addr, port: 8080, weight, active, inactive, overloaded: false }
     }
 
@@ -496,9 +505,18 @@ mod tests {
 
     #[test]
     fn a_client_of_source_hash_keeps_its_server() {
-        assert_eq!(run(Scheduler::Sh, "1 1 1", 3, true).split(' ').collect::<alloc::collections::BTreeSet<_>>().len(), 1);
+        assert_eq!(
+            run(Scheduler::Sh, "1 1 1", 3, true)
+                .split(' ')
+                .collect::<alloc::collections::BTreeSet<_>>()
+                .len(),
+            1
+        );
         // 10.0.0.7: hash_32(0x0a000007, 8) = 184; 184 % 3 = 1.
-        assert_eq!(hash_32(0x0a00_0007, 8) % 3, run(Scheduler::Sh, "1 1 1", 1, true).parse().expect("a server"));
+        assert_eq!(
+            hash_32(0x0a00_0007, 8) % 3,
+            run(Scheduler::Sh, "1 1 1", 1, true).parse::<u32>().expect("a server")
+        );
     }
 
     #[test]
@@ -506,10 +524,19 @@ mod tests {
         let mut row = servers("1 1 1");
         let taken: usize = run(Scheduler::Sh, "1 1 1", 1, true).parse().expect("a server");
         row[taken].overloaded = true;
-        let mut ask = |fallback| {
+        let ask = |fallback| {
             let flags = Flags { fallback, port: false };
             let (mut memory, point) = (Memory::default(), format_args!("ipvs"));
-            schedule(&Scheduler::Sh, flags, &row, &mut memory, client(7, 1), Instant::START, &mut First, point)
+            schedule(
+                &Scheduler::Sh,
+                flags,
+                &row,
+                &mut memory,
+                client(7, 1),
+                Instant::START,
+                &mut First,
+                point,
+            )
         };
         assert_eq!(ask(false), Chosen::None);
         assert!(matches!(ask(true), Chosen::Server(at) if at != taken));
@@ -517,8 +544,18 @@ mod tests {
 
     #[test]
     fn destination_hash_and_locality_stick_to_one_server() {
-        assert_eq!(run(Scheduler::Dh, "1 1 1", 2, true).split(' ').collect::<alloc::collections::BTreeSet<_>>().len(), 1);
-        assert_eq!(run(Scheduler::Lblc, "2 2", 4, true), "0 0 0 1", "until it is strained and another half empty");
+        assert_eq!(
+            run(Scheduler::Dh, "1 1 1", 2, true)
+                .split(' ')
+                .collect::<alloc::collections::BTreeSet<_>>()
+                .len(),
+            1
+        );
+        assert_eq!(
+            run(Scheduler::Lblc, "2 2", 4, true),
+            "0 0 0 1",
+            "until it is strained and another half empty"
+        );
         assert_eq!(run(Scheduler::Lblcr, "2 2", 5, true), "0 0 0 1 1", "then a second one joins its set");
     }
 

@@ -194,7 +194,7 @@ pub(super) fn iptables(table: &str, chains: Vec<(&str, Vec<xt::Rule>)>) -> Netfi
         Arc::new(xt::Chain { name: name.into(), policy, counters: None, rules })
     });
     let table = xt::Table { family: Family::V4, name: table.into(), chains: chains.collect() };
-    Netfilter::Whole(Arc::new(Ruleset { xt: alloc::vec![table], nft: Vec::new() }))
+    Netfilter::Whole(Arc::new(Ruleset { xt: alloc::vec![table], ..Ruleset::default() }))
 }
 
 /// A rule of `iptables`.

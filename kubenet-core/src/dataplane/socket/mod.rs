@@ -107,6 +107,9 @@ pub enum Failure {
     /// EADDRNOTAVAIL.
     #[error("no source address of this family")]
     NoSourceAddress,
+    /// EPERM: a rule of the own machine ended it.
+    #[error("operation not permitted")]
+    NotPermitted,
     /// EADDRINUSE.
     #[error("the source port is in use")]
     AddressInUse,
@@ -369,8 +372,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     /// A packet for this namespace.
     pub(super) fn local_deliver(&mut self, link: u32, ip: Ip, skb: Skb) {
         let Some(skb) = self.defragment(link, &ip, skb) else { return };
-        let Some(ip) = skb.ip().copied() else { return };
         let Some(skb) = self.hooks(Hook::Input, skb, Some(link), None) else { return };
+        let Some(ip) = skb.ip().copied() else { return };
         match transport(&ip) {
             Some(Protocol::Icmp) => self.icmp_input(link, ip, skb),
             Some(protocol) => {
@@ -407,7 +410,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         }
     }
 
-    fn defragment(&mut self, link: u32, ip: &Ip, skb: Skb) -> Option<Skb> {
+    pub(in crate::dataplane) fn defragment(&mut self, link: u32, ip: &Ip, skb: Skb) -> Option<Skb> {
         let Some((offset, _, id)) = ip.fragment else { return Some(skb) };
         let key: FragmentKey = (ip.src, ip.dst, ip.protocol, id);
         let (now, netns) = (self.now, self.st.index);
@@ -480,6 +483,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     /// Notes the delivery to a listener; `None` (and the packet) when nobody listens.
+    #[allow(clippy::result_large_err, reason = "the packet goes on either way")]
     fn accept(&mut self, link: u32, key: &ConnectionKey, skb: Skb) -> Result<Skb, (Skb, Option<Origin>)> {
         let origin = match self.listener(key.protocol, key.local.0, key.local.1) {
             Listener::Socket(origin) => Some(origin),
