@@ -45,7 +45,8 @@ pub(super) fn contradictions(
     log
 }
 
-fn tell(log: &mut Vec<Diagnostic>, mut found: Vec<Diagnostic>) {
+/// Adds what is found, ten of a kind in full.
+pub(super) fn tell(log: &mut Vec<Diagnostic>, mut found: Vec<Diagnostic>) {
     // Pods of one workload repeat what their template says.
     found.dedup_by(|b, a| a.location.is_some() && a.location == b.location && a.code == b.code);
     let more = found.len().saturating_sub(TOLD);
@@ -273,6 +274,12 @@ fn port_clashes(mode: InputMode, pods: &[Pod]) -> Vec<Diagnostic> {
         }
     }
     log
+}
+
+/// Addresses in words.
+pub(super) fn list_addresses(addresses: &[IpAddr]) -> String {
+    let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    words.join(" and ")
 }
 
 fn list(nets: &[IpNet]) -> String {

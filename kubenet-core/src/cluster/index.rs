@@ -10,10 +10,12 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use ipnet::IpNet;
 
+use super::slices::{ZoneCpu, service_of, zone_cpu};
 use super::{InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload};
 use crate::addr::Family;
 use crate::assume::Fault;
 use crate::k8s::Objects;
+use crate::k8s::types::{EndpointSlice, Shared};
 use crate::origin::{ObjectRef, Origin};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -119,9 +121,33 @@ struct Index {
     services: Map<IpAddr, u32>,
     /// Services by namespace and the first pair of their selector.
     selectors: Map<(Arc<str>, Label), Vec<u32>>,
+    /// Pods by namespace and label, for the labels that a Service selects by.
+    labelled: Map<(Arc<str>, Label), Vec<u32>>,
+    /// The input's EndpointSlices by namespace and Service, sorted by name.
+    slices: Map<Name, Vec<Shared<EndpointSlice>>>,
+    /// CPUs per zone.
+    zone_cpu: Option<ZoneCpu>,
 }
 
 type Label = (Arc<str>, Arc<str>);
+/// Namespace and name.
+type Name = (Arc<str>, Arc<str>);
+
+impl Index {
+    /// Lists the pods of the labels that Services select by.
+    fn label_pods(&mut self, pods: &[Arc<Pod>]) {
+        if self.labelled.is_empty() {
+            return;
+        }
+        for (place, pod) in (0u32..).zip(pods) {
+            for label in &pod.labels {
+                if let Some(list) = self.labelled.get_mut(&(pod.namespace.clone(), label.clone())) {
+                    list.push(place);
+                }
+            }
+        }
+    }
+}
 
 /// A pod range with the node that has it: what other nodes' routes are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,7 +209,17 @@ impl Cluster {
                 let key = (service.namespace.clone(), first.clone());
                 index.selectors.entry(key).or_default().push(place);
             }
+            for label in &service.selector {
+                index.labelled.entry((service.namespace.clone(), label.clone())).or_default();
+            }
         }
+        index.label_pods(&parts.pods);
+        for slice in parts.objects.endpoint_slices.values() {
+            if let Some(service) = service_of(slice) {
+                index.slices.entry(service).or_default().push(slice.clone());
+            }
+        }
+        index.zone_cpu = zone_cpu(&parts.objects);
         index.ranges = node_ranges(&parts.nodes);
         index.pod_network_gap = pod_network_gap(&parts);
         Self {
@@ -256,6 +292,35 @@ impl Cluster {
         }
         found.sort_unstable();
         found
+    }
+
+    /// The pods that a Service selects, ascending; none for a Service without a selector. O(pods of its rarest label).
+    pub fn pods_selected_by(&self, service: &Service) -> Vec<u32> {
+        let of_label = |label: &Label| {
+            let pods = self.index.labelled.get(&(service.namespace.clone(), label.clone()));
+            pods.map_or(&[][..], Vec::as_slice)
+        };
+        let Some(rarest) = service.selector.iter().map(of_label).min_by_key(|pods| pods.len()) else {
+            return Vec::new();
+        };
+        let has_all = |place: &&u32| {
+            let pod = self.pods.get(**place as usize);
+            pod.is_some_and(|pod| {
+                service.selector.iter().all(|label| pod.labels.binary_search(label).is_ok())
+            })
+        };
+        rarest.iter().filter(has_all).copied().collect()
+    }
+
+    /// The EndpointSlices of the input that belong to a Service, sorted by name.
+    pub(super) fn given_slices(&self, namespace: &Arc<str>, service: &Arc<str>) -> &[Shared<EndpointSlice>] {
+        let slices = self.index.slices.get(&(namespace.clone(), service.clone()));
+        slices.map_or(&[], Vec::as_slice)
+    }
+
+    /// CPUs per zone, where every node says both.
+    pub(super) fn zone_cpu(&self) -> Option<&ZoneCpu> {
+        self.index.zone_cpu.as_ref()
     }
 
     /// The node with this name. O(log nodes).

@@ -21,6 +21,7 @@ mod said;
 mod schedule;
 mod services;
 mod settings;
+mod slices;
 #[cfg(test)]
 mod tests;
 mod unmodelled;
@@ -42,6 +43,7 @@ pub use self::settings::{
     Cni, DEFAULT_CLUSTER_CIDR, DEFAULT_NODE_NETWORK, DEFAULT_SERVICE_CIDR, Evidence, ProxyMode, Resolver,
     Setting, Settings, Underlay,
 };
+pub use self::slices::{Endpoint, EndpointPort, EndpointSlice, read_slice};
 use crate::addr::Protocol;
 use crate::origin::{ObjectRef, Origin};
 
@@ -95,7 +97,7 @@ pub struct Pod {
     pub ready: bool,
     /// It has a deletion timestamp.
     pub terminating: bool,
-    /// Its containers, restartable init containers included.
+    /// Its containers, then its restartable init containers.
     pub containers: Vec<Container>,
     /// The workload that it belongs to, outermost first: `Deployment`, then `ReplicaSet`.
     pub owners: Vec<ObjectRef>,

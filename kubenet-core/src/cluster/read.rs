@@ -21,7 +21,7 @@ use crate::addr::{Family, Protocol};
 use crate::k8s::types::{
     self, IntOrString, Map, ObjectMeta, OwnerReference, PodSpec, PodTemplate, Shared, WorkloadSpec,
 };
-use crate::k8s::{DEFAULT_NAMESPACE, Objects};
+use crate::k8s::{DEFAULT_NAMESPACE, Objects, sloppy};
 use crate::origin::{Diagnostic, ObjectRef, Origin};
 
 type Log = Vec<Diagnostic>;
@@ -109,15 +109,13 @@ fn job(spec: &types::JobSpec, suspended: bool) -> (u32, bool) {
 fn read_node(node: &Shared<types::Node>, log: &mut Log) -> Node {
     let mut addresses = Vec::new();
     let mut external_addresses = Vec::new();
-    for address in &node.status.addresses {
-        let list = match &*address.r#type {
+    for stated in &node.status.addresses {
+        let list = match &*stated.r#type {
             "InternalIP" => &mut addresses,
             "ExternalIP" => &mut external_addresses,
             _ => continue,
         };
-        if let Some(addr) =
-            parse::<IpAddr>(&address.address, "an address", &node.origin, "status.addresses", log)
-        {
+        if let Some(addr) = address(&stated.address, &node.origin, "status.addresses", log) {
             one_per_family(list, addr);
         }
     }
@@ -165,7 +163,7 @@ fn read_pod(pod: &Shared<types::Pod>, log: &mut Log) -> PodIn {
     let listed = pod.status.pod_ips.iter().map(|ip| &ip.ip).chain(&pod.status.pod_ip);
     let mut addresses = Vec::new();
     for text in listed.filter(|text| !text.is_empty() && !terminal) {
-        if let Some(addr) = parse(text, "an address", &pod.origin, "status.podIPs", log) {
+        if let Some(addr) = address(text, &pod.origin, "status.podIPs", log) {
             one_per_family(&mut addresses, addr);
         }
     }
@@ -220,7 +218,7 @@ fn read_template(labels: &Map, spec: &PodSpec, origin: &Origin, path: &str, log:
     let init = spec.init_containers.iter().enumerate().filter(sidecar);
     let sidecars = init.map(|(at, container)| ("initContainers", at, container));
     let containers = spec.containers.iter().enumerate().map(|(at, container)| ("containers", at, container));
-    let containers = sidecars.chain(containers).map(|(list, at, container)| {
+    let containers = containers.chain(sidecars).map(|(list, at, container)| {
         read_container(container, origin, &format!("{prefix}.{list}[{at}]"), log)
     });
     Template {
@@ -246,7 +244,7 @@ fn read_container(container: &types::Container, origin: &Origin, path: &str, log
             port: port.container_port,
             protocol,
             host_port: port.host_port.filter(|port| *port > 0),
-            host_ip: host_ip.and_then(|text| parse(text, "an address", origin, &field, log)),
+            host_ip: host_ip.and_then(|text| address(text, origin, &field, log)),
             origin: origin.with_field(field),
         });
     }
@@ -288,7 +286,7 @@ fn read_service(service: &Shared<types::Service>, log: &mut Log) -> ServiceIn {
     let virtual_addresses = !headless && kind != "ExternalName";
     let mut cluster_ips = Vec::new();
     for text in listed.iter().filter(|_| virtual_addresses) {
-        if let Some(addr) = parse(text, "an address", &service.origin, "spec.clusterIPs", log) {
+        if let Some(addr) = address(text, &service.origin, "spec.clusterIPs", log) {
             one_per_family(&mut cluster_ips, addr);
         }
     }
@@ -357,6 +355,14 @@ fn read_protocol(text: Option<&str>, origin: &Origin, field: &str, log: &mut Log
             None
         }
     }
+}
+
+fn address(text: &str, origin: &Origin, field: &str, log: &mut Log) -> Option<IpAddr> {
+    let parsed = sloppy::addr(text);
+    if parsed.is_none() {
+        log.push(unreadable(format!("'{text}' is not an address"), origin, field));
+    }
+    parsed
 }
 
 fn parse<T: FromStr>(text: &str, what: &str, origin: &Origin, field: &str, log: &mut Log) -> Option<T> {

@@ -15,7 +15,7 @@ use super::layers::{self, Facts};
 use super::services::ServiceIn;
 use super::{
     Cluster, InputMode, Namespace, Node, Parts, Pod, Settings, Workload, address, check, detect, missing,
-    nodes, play, read, said, services, unmodelled,
+    nodes, play, read, said, services, slices, unmodelled,
 };
 use crate::assume::Assume;
 use crate::k8s::{DEFAULT_NAMESPACE, Objects};
@@ -81,7 +81,9 @@ pub fn resolve(
     }
     parts.unmodelled = unmodelled::unmodelled(objects, &parts, detected.dataplanes);
     parts.objects = objects.clone();
-    (finish(parts, assume, &mut log), log)
+    let cluster = finish(parts, assume, &mut log);
+    check::tell(&mut log, slices::stale(&cluster));
+    (cluster, log)
 }
 
 /// Resolves what the objects say.

@@ -5,6 +5,7 @@
 pub mod build;
 pub mod load;
 mod objects;
+pub mod sloppy;
 pub mod types;
 
 pub use self::objects::{AnyObject, DEFAULT_NAMESPACE, Key, ObjectChange, ObjectError, Objects, Other};

@@ -204,10 +204,10 @@ fn probes_and_sidecars_are_read() {
         .collect();
     assert_eq!(
         read,
-        ["mesh ports [15001] probes []", "web ports [8080] probes [(8080, true), (9000, false)]"]
+        ["web ports [8080] probes [(8080, true), (9000, false)]", "mesh ports [15001] probes []"]
     );
     assert_eq!(
-        cluster.pods[0].containers[1].ports[0].origin.to_string(),
+        cluster.pods[0].containers[0].ports[0].origin.to_string(),
         "Pod default/p spec.containers[0].ports[0]"
     );
 }

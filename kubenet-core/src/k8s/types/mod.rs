@@ -26,7 +26,7 @@ pub use self::net::{
     ServiceSpec, ServiceStatus, TargetRef,
 };
 pub use self::pod::{
-    Condition, Container, ContainerPort, IntOrString, Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus, Pod,
+    Allocatable, Condition, Container, ContainerPort, IntOrString, Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus, Pod,
     PodIp, PodSpec, PodStatus, PortAction, Probe, Taint, Toleration,
 };
 pub use self::workload::{

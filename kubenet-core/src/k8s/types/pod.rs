@@ -9,7 +9,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::meta::{Map, ObjectMeta};
-use super::read::{list, map, nullable, optional_text, text, texts};
+use super::read::{list, map, nullable, optional_text, quantity, text, texts};
 
 /// A number, or the name of a port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,6 +112,18 @@ pub struct NodeStatus {
     /// What runs on it.
     #[serde(deserialize_with = "nullable")]
     pub node_info: NodeInfo,
+    /// What pods may use of it.
+    #[serde(deserialize_with = "nullable")]
+    pub allocatable: Allocatable,
+}
+
+/// `Node.status.allocatable`, as far as EndpointSlice hints depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Allocatable {
+    /// CPUs, as a quantity such as `3920m`.
+    #[serde(deserialize_with = "quantity", skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Arc<str>>,
 }
 
 /// An address of a node.
