@@ -12,6 +12,7 @@ mod fault;
 mod kernel;
 mod node;
 mod pod;
+pub mod service;
 mod services;
 mod sockets;
 

@@ -11,6 +11,7 @@ mod case;
 mod facts;
 mod find;
 mod report;
+mod services;
 mod sets;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

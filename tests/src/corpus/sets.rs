@@ -1,7 +1,7 @@
 //! The sets: how their files are cut into cases, who judges them, and which are not judged yet.
 
 use super::case::Handler;
-use super::facts;
+use super::{facts, services};
 
 /// How a file of a set is cut into cases.
 #[derive(Debug)]
@@ -39,8 +39,11 @@ pub(super) const LAYOUTS: &[(&str, Layout)] = &[
 /// The finished sets and their judges.
 const HANDLERS: &[(&str, &dyn Handler)] = &[
     ("facts/alloc-band", &facts::alloc_band),
+    ("facts/categorize", &services::categorize),
     ("facts/cidrset", &facts::cidrset),
+    ("facts/conntrack-cleanup", &services::conntrack_cleanup),
     ("facts/host-local", &facts::host_local),
+    ("facts/names", &services::chain_names),
 ];
 
 /// The sets that nothing judges yet, and what they wait for. Shorter is better; empty is the aim.
@@ -48,10 +51,7 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("dns/podconf", "a pod's resolv.conf is not modelled"),
     ("dns/query", "cluster DNS is not modelled"),
     ("dns/resolver", "the resolvers of glibc and musl are not modelled"),
-    ("facts/categorize", "endpoint selection is not modelled"),
-    ("facts/conntrack-cleanup", "kube-proxy's conntrack clean-up is not modelled"),
     ("facts/ipvs-state", "the IPVS proxy mode is not modelled"),
-    ("facts/names", "kube-proxy's chains are not modelled"),
     ("gateway/route", "the Gateway API is not modelled"),
     ("ingress/match", "Ingress is not modelled"),
     ("lb/l2leader", "load balancers are not modelled"),

@@ -1,0 +1,161 @@
+//! How one node's kube-proxy is set up, in one family.
+//!
+//! In: a node of a cluster, or what a caller says. Out: a [`ProxyConfig`]. Defaults are those of kube-proxy 1.36
+//! (`cmd/kube-proxy/app`, `pkg/proxy/util/{localdetector,nodeport_addresses}.go`).
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use crate::addr::Family;
+use crate::cluster::{Cluster, ProxyMode};
+
+/// The label that names a node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// The mark of packets to be masqueraded: bit 14.
+const MARK: u32 = 1 << 14;
+
+/// One kube-proxy in one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// The family that it is for.
+    pub family: Family,
+    /// Its node.
+    pub node_name: Arc<str>,
+    /// Its node's zone.
+    pub zone: Option<Arc<str>>,
+    /// Its node's own address of the family.
+    pub node_ip: Option<IpAddr>,
+    /// All addresses of the node in the family, loopback included.
+    pub local_addresses: Vec<IpAddr>,
+    /// How packets of pods are told from others.
+    pub detector: Option<Detector>,
+    /// The mark of packets to be masqueraded, one bit.
+    pub masquerade_mark: u32,
+    /// Everything to a cluster IP is masqueraded (`--masquerade-all`).
+    pub masquerade_all: bool,
+    /// At which addresses node ports answer.
+    pub node_port_addresses: NodePortAddresses,
+    /// Node ports answer at 127.0.0.1 too (`--iptables-localhost-nodeports`).
+    pub localhost_node_ports: bool,
+    /// The ranges of cluster IPs of the family.
+    pub service_cidrs: Vec<IpNet>,
+    /// `net.netfilter.nf_conntrack_tcp_be_liberal` is set, so that nothing is dropped as invalid.
+    pub be_liberal: bool,
+}
+
+/// How packets of pods are told from others (`--detect-local-mode`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detector {
+    /// By their source: `ClusterCIDR` and `NodeCIDR`.
+    Source(IpNet),
+    /// By the bridge that they come from: `BridgeInterface`.
+    Bridge(Arc<str>),
+    /// By the beginning of the name of the link that they come from: `InterfaceNamePrefix`.
+    LinkPrefix(Arc<str>),
+}
+
+/// At which addresses of the node node ports answer (`--nodeport-addresses`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// At all of them.
+    All,
+    /// At those that are in one of these ranges.
+    In(Vec<IpNet>),
+    /// At the node's own address.
+    Primary,
+}
+
+impl ProxyConfig {
+    /// A kube-proxy with defaults: no detector, no addresses, node ports everywhere.
+    pub fn new(family: Family, node_name: impl Into<Arc<str>>) -> Self {
+        Self {
+            family,
+            node_name: node_name.into(),
+            zone: None,
+            node_ip: None,
+            local_addresses: Vec::new(),
+            detector: None,
+            masquerade_mark: MARK,
+            masquerade_all: false,
+            node_port_addresses: NodePortAddresses::All,
+            localhost_node_ports: true,
+            service_cidrs: Vec::new(),
+            be_liberal: false,
+        }
+    }
+
+    /// The kube-proxy of a node, by its place in [`Cluster::nodes`]; `None` where there is no such node. The node's addresses are
+    /// those that the cluster knows; addresses of bridges are not among them.
+    pub fn of_node(cluster: &Cluster, node: u32, family: Family) -> Option<Self> {
+        let node = cluster.nodes.get(node as usize)?;
+        let settings = &cluster.settings;
+        let of_family = |nets: &[IpNet]| -> Vec<IpNet> {
+            nets.iter().copied().filter(|net| Family::of_net(*net) == family).collect()
+        };
+        let own = node.addresses.iter().copied().filter(|addr| Family::of(*addr) == family);
+        let mode = settings.proxy_mode.value;
+        Some(Self {
+            zone: node.labels.iter().find(|(key, _)| &**key == ZONE).map(|(_, zone)| zone.clone()),
+            node_ip: own.clone().next(),
+            local_addresses: [loopback(family)].into_iter().chain(own).collect(),
+            detector: of_family(&settings.cluster_cidr.value).first().copied().map(Detector::Source),
+            node_port_addresses: match mode {
+                ProxyMode::Nftables => NodePortAddresses::Primary,
+                ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Userspace => NodePortAddresses::All,
+            },
+            service_cidrs: of_family(&settings.service_cidr.value),
+            be_liberal: settings
+                .sysctls
+                .value
+                .get("net.netfilter.nf_conntrack_tcp_be_liberal")
+                .is_some_and(|value| *value != 0),
+            ..Self::new(family, node.name.clone())
+        })
+    }
+
+    /// Whether node ports answer at every local address, so that rules go by the type of the address.
+    pub fn matches_all_addresses(&self) -> bool {
+        match &self.node_port_addresses {
+            NodePortAddresses::All => true,
+            NodePortAddresses::In(nets) => self.of_family(nets).next().is_none_or(|first| {
+                first.prefix_len() == 0 || self.of_family(nets).any(|net| net.prefix_len() == 0)
+            }),
+            NodePortAddresses::Primary => false,
+        }
+    }
+
+    /// The local addresses at which node ports answer, where they do not answer at all of them. In order of the node's addresses.
+    pub fn node_port_ips(&self) -> Vec<IpAddr> {
+        match &self.node_port_addresses {
+            NodePortAddresses::All => self.local_addresses.clone(),
+            NodePortAddresses::Primary => self.node_ip.into_iter().collect(),
+            NodePortAddresses::In(nets) => {
+                let own = self.local_addresses.iter().copied();
+                own.filter(|addr| nets.iter().any(|net| net.contains(addr))).collect()
+            }
+        }
+    }
+
+    /// Whether node ports answer at 127.0.0.1: in IPv4, where the setting and the addresses allow it.
+    pub fn effective_localhost_node_ports(&self) -> bool {
+        self.localhost_node_ports
+            && self.family == Family::V4
+            && (self.matches_all_addresses() || self.node_port_ips().iter().any(IpAddr::is_loopback))
+    }
+
+    fn of_family<'a>(&self, nets: &'a [IpNet]) -> impl Iterator<Item = IpNet> + use<'a> {
+        let family = self.family;
+        nets.iter().copied().filter(move |net| Family::of_net(*net) == family)
+    }
+}
+
+/// The loopback address of a family.
+pub(super) const fn loopback(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+    }
+}

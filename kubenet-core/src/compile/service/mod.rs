@@ -1,0 +1,24 @@
+//! kube-proxy: from Services and EndpointSlices to what one node does with packets to a Service.
+//!
+//! In: a [`Cluster`] (or bare objects) and a node's [`ProxyConfig`]. Out: the rules that kube-proxy 1.36 writes there, in each of
+//! its modes. On the way stand the records that kube-proxy itself keeps: [`ServicePort`] (`pkg/proxy/serviceport.go`),
+//! [`Endpoint`] (`endpointslicecache.go`), and which endpoints are used ([`select`], `topology.go`).
+//!
+//! Every mode compiles one service port at a time, so that a change costs the service ports that it touches and a look-up the
+//! one that it is for.
+
+mod config;
+pub mod conntrack_cleanup;
+mod endpoint;
+pub mod names;
+mod port;
+mod record;
+mod select;
+#[cfg(test)]
+mod tests;
+
+pub use self::config::{Detector, NodePortAddresses, ProxyConfig};
+pub use self::endpoint::{Endpoint, endpoints};
+pub use self::port::{NoEndpoints, Port, ports_of_objects, ports_of_service};
+pub use self::record::{ServicePort, is_proxied, service_ports};
+pub use self::select::{Selected, select};

@@ -1,0 +1,212 @@
+//! Service ports: what kube-proxy keeps of a Service.
+//!
+//! In: a Service of the input, and the addresses and node ports that it was given where it states none. Out: a [`ServicePort`]
+//! for every port in one family (`pkg/proxy/serviceport.go`, `servicechangetracker.go`, `util/utils.go`, v1.36).
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::addr::{Family, Protocol};
+use crate::cluster;
+use crate::k8s::types::{self, Object};
+use crate::k8s::{DEFAULT_NAMESPACE, sloppy};
+use crate::origin::Origin;
+
+/// The label that leaves a Service to another proxy, whatever its value.
+const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+/// How long a client stays with its endpoint when the Service does not say.
+const AFFINITY_SECS: u32 = 10_800;
+
+/// One port of a Service in one family: the unit of all rules. Displays as `ns/name:port`, without the colon where the port
+/// has no name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// The Service's namespace.
+    pub namespace: Arc<str>,
+    /// The Service's name.
+    pub name: Arc<str>,
+    /// The port's name; empty where it has none.
+    pub port_name: Arc<str>,
+    /// Its transport.
+    pub protocol: Protocol,
+    /// The virtual address.
+    pub cluster_ip: IpAddr,
+    /// The port at the virtual addresses.
+    pub port: u16,
+    /// The port on nodes.
+    pub node_port: Option<u16>,
+    /// `spec.externalIPs` of the family.
+    pub external_ips: Vec<IpAddr>,
+    /// Addresses of load balancers that packets keep as their destination (`ipMode: VIP`).
+    pub vips: Vec<IpAddr>,
+    /// Who may use the load balancer; empty: everyone.
+    pub source_ranges: Vec<IpNet>,
+    /// `internalTrafficPolicy: Local`.
+    pub internal_local: bool,
+    /// `externalTrafficPolicy: Local`, where the Service can be reached from outside.
+    pub external_local: bool,
+    /// With `sessionAffinity: ClientIP`: for how many seconds.
+    pub affinity_secs: Option<u32>,
+    /// The port that tells load balancers whether the node has endpoints.
+    pub health_check_node_port: Option<u16>,
+    /// The port in the Service.
+    pub origin: Origin,
+}
+
+impl ServicePort {
+    /// Whether it has a frontend beside its cluster IP.
+    pub fn externally_accessible(&self) -> bool {
+        self.node_port.is_some() || !self.vips.is_empty() || !self.external_ips.is_empty()
+    }
+
+    /// Whether endpoints of the whole cluster are used.
+    pub fn uses_cluster(&self) -> bool {
+        !self.internal_local || self.externally_accessible()
+    }
+
+    /// Whether endpoints of the own node are used apart from the others.
+    pub fn uses_local(&self) -> bool {
+        self.internal_local || (self.external_local && self.externally_accessible())
+    }
+
+    /// The family of its addresses.
+    pub fn family(&self) -> Family {
+        Family::of(self.cluster_ip)
+    }
+
+    /// What orders service ports: namespace, name, port name, transport.
+    pub(super) fn key(&self) -> (&str, &str, &str, Protocol) {
+        (&self.namespace, &self.name, &self.port_name, self.protocol)
+    }
+}
+
+impl fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)?;
+        if !self.port_name.is_empty() {
+            write!(f, ":{}", self.port_name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether kube-proxy makes rules for a Service: it has virtual addresses, and nobody else is to do it.
+pub fn is_proxied(service: &types::Service) -> bool {
+    let spec = &service.spec;
+    let headless = spec.cluster_ip.as_deref() == Some("None")
+        || spec.cluster_ips.first().is_some_and(|addr| &**addr == "None");
+    let named = spec.r#type.as_deref() == Some("ExternalName");
+    !headless && !named && !service.metadata.labels.contains_key(PROXY_NAME)
+}
+
+/// The service ports of a Service in a family, sorted by name and transport. `given` has the addresses and node ports that the
+/// API server chose; without it only those count that the Service states. Values that cannot be read are left out.
+pub fn service_ports(
+    service: &Object<types::Service>,
+    given: Option<&cluster::Service>,
+    family: Family,
+) -> Vec<ServicePort> {
+    if !is_proxied(service) {
+        return Vec::new();
+    }
+    let Some(cluster_ip) = cluster_ip(service, given, family) else { return Vec::new() };
+    let spec = &service.spec;
+    let kind = spec.r#type.as_deref().unwrap_or("ClusterIP");
+    let balancer = kind == "LoadBalancer";
+    let of_family = |addr: &IpAddr| Family::of(*addr) == family;
+    let external_ips: Vec<IpAddr> =
+        spec.external_ips.iter().filter_map(|text| sloppy::addr(text)).filter(of_family).collect();
+    let vips = service
+        .status
+        .load_balancer
+        .ingress
+        .iter()
+        .filter(|way| matches!(way.ip_mode.as_deref(), None | Some("VIP" | "")));
+    let vips: Vec<IpAddr> =
+        vips.filter_map(|way| sloppy::addr(way.ip.as_deref()?)).filter(of_family).collect();
+    let reachable = balancer || kind == "NodePort" || !spec.external_ips.is_empty();
+    let external_local = reachable && spec.external_traffic_policy.as_deref() == Some("Local");
+    let affinity = spec.session_affinity.as_deref() == Some("ClientIP");
+    let health = spec.health_check_node_port.filter(|port| balancer && external_local && *port > 0);
+    let source_ranges = source_ranges(spec, family);
+    let mut ports = Vec::with_capacity(spec.ports.len());
+    for (at, port) in spec.ports.iter().enumerate() {
+        let protocol = match port.protocol.as_deref().unwrap_or("TCP") {
+            "TCP" => Protocol::Tcp,
+            "UDP" => Protocol::Udp,
+            "SCTP" => Protocol::Sctp,
+            _ => continue,
+        };
+        let port_name = port.name.clone().unwrap_or_default();
+        let mine = |p: &&cluster::ServicePort| {
+            p.protocol == protocol && p.port == port.port && p.name.as_deref().unwrap_or("") == &*port_name
+        };
+        let given_port = given.and_then(|given| given.ports.iter().find(mine));
+        ports.push(ServicePort {
+            namespace: service.metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.into()),
+            name: service.metadata.name.clone(),
+            port_name,
+            protocol,
+            cluster_ip,
+            port: port.port,
+            node_port: given_port.map_or(port.node_port, |port| port.node_port).filter(|port| *port > 0),
+            external_ips: external_ips.clone(),
+            vips: vips.clone(),
+            source_ranges: source_ranges.clone(),
+            internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            external_local,
+            affinity_secs: affinity.then(|| affinity_secs(spec)),
+            health_check_node_port: health,
+            origin: service.origin.with_field(port_field(at)),
+        });
+    }
+    ports.sort_by(|a, b| a.key().cmp(&b.key()));
+    ports.dedup_by(|b, a| a.key() == b.key());
+    ports
+}
+
+fn port_field(at: usize) -> Cow<'static, str> {
+    match at {
+        0 => Cow::Borrowed("spec.ports[0]"),
+        _ => Cow::Owned(format!("spec.ports[{at}]")),
+    }
+}
+
+fn cluster_ip(service: &types::Service, given: Option<&cluster::Service>, family: Family) -> Option<IpAddr> {
+    let mut of_family = |addr: IpAddr| (Family::of(addr) == family).then_some(addr);
+    if let Some(given) = given {
+        return given.cluster_ips.iter().copied().find_map(of_family);
+    }
+    let spec = &service.spec;
+    let first = spec.cluster_ip.iter().filter(|_| spec.cluster_ips.is_empty());
+    spec.cluster_ips.iter().chain(first).filter_map(|text| sloppy::addr(text)).find_map(&mut of_family)
+}
+
+/// A range of everything makes the others meaningless: there is no firewall then.
+fn source_ranges(spec: &types::ServiceSpec, family: Family) -> Vec<IpNet> {
+    let read = spec.load_balancer_source_ranges.iter().filter_map(|text| sloppy::net(text.trim()));
+    let ranges: Vec<IpNet> = read.filter(|net| Family::of_net(*net) == family).collect();
+    if ranges.iter().any(|net| net.prefix_len() == 0) { Vec::new() } else { ranges }
+}
+
+fn affinity_secs(spec: &types::ServiceSpec) -> u32 {
+    let stated = spec
+        .session_affinity_config
+        .as_ref()
+        .and_then(|config| config.get("clientIP")?.get("timeoutSeconds")?.as_u64());
+    stated.and_then(|secs| u32::try_from(secs).ok()).unwrap_or(AFFINITY_SECS)
+}
+
+/// `ns/name` or `ns/name:port`, as comments and hashes have it.
+impl From<&ServicePort> for String {
+    fn from(port: &ServicePort) -> Self {
+        format!("{port}")
+    }
+}
