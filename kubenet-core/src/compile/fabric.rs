@@ -17,12 +17,12 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::cni::{self, POD_NETWORK_LINK};
+use super::internet::{self, is_private};
 use super::kernel::{
     add_address, any, card_mac, node_mac, onlink_route, refusing_route, route, setting_origin, sort_routes,
 };
 use super::node::{CARD, card_net, gateway_of};
 use super::pod::{self, INTERFACE};
-use super::services;
 use crate::addr::{Family, MacAddr};
 use crate::assume::{Fault, Where};
 use crate::cluster::{Cluster, Underlay};
@@ -114,7 +114,9 @@ pub(super) fn gateway(cluster: &Cluster) -> MachinePlan {
             }
         }
     }
-    services::add_gateway(&mut host, UPLINK);
+    let mut families: Vec<Family> = inner.iter().map(|addr| Family::of(*addr)).collect();
+    families.dedup();
+    host.netfilter = internet::rules(cluster, UPLINK, &families);
     sort_routes(&mut host);
     MachinePlan { name: GATEWAY.into(), kind: MachineKind::Gateway, netns: Vec::from([host]), origin }
 }
@@ -141,18 +143,6 @@ pub(super) fn outside(cluster: &Cluster, addr: IpAddr) -> MachinePlan {
     }
     sort_routes(&mut host);
     MachinePlan { name: name.into(), kind: MachineKind::Outside, netns: Vec::from([host]), origin }
-}
-
-fn is_private(net: IpNet) -> bool {
-    match net {
-        IpNet::V4(net) => {
-            let addr = net.network();
-            addr.is_private()
-                || addr.is_link_local()
-                || (addr.octets()[0] == 100 && addr.octets()[1] & 0xc0 == 64)
-        }
-        IpNet::V6(net) => net.network().segments()[0] & 0xfe00 == 0xfc00,
-    }
 }
 
 /// What a segment is.

@@ -9,6 +9,7 @@
 mod cni;
 mod fabric;
 mod fault;
+mod internet;
 mod kernel;
 mod node;
 mod pod;

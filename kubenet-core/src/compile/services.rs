@@ -1,4 +1,4 @@
-//! What kube-proxy, masquerading and the internet gateway would do to a packet, as far as this version says: that it is not known.
+//! What kube-proxy and masquerading would do to a packet, as far as this version says: that it is not known.
 //!
 //! Their rules are not compiled yet. A packet that one of them would touch meets a rule whose action is unknown, with the words
 //! that a trace shows; every other packet passes.
@@ -13,8 +13,7 @@ use ipnet::IpNet;
 use super::kernel::setting_origin;
 use super::node::CARD;
 use crate::cluster::{Cluster, Cni, Node};
-use crate::origin::Origin;
-use crate::plan::{Action, Chain, Hook, MachinePlan, Match, Netns, Protocol, Rule, Unknown};
+use crate::plan::{Action, Chain, Hook, MachinePlan, Match, Protocol, Rule, Unknown};
 
 /// `dstnat` and `srcnat` of `enum nf_ip_hook_priorities`.
 const DSTNAT: i32 = -100;
@@ -31,20 +30,6 @@ pub(super) fn add(cluster: &Cluster, node: &Node, plan: &mut MachinePlan) {
         host.chains.push(chain("services", Hook::Output, DSTNAT, rules));
     }
     host.chains.push(chain("masquerade", Hook::Postrouting, SRCNAT, Vec::from([masquerade(cluster)])));
-}
-
-/// Adds the gateway's rules.
-pub(super) fn add_gateway(host: &mut Netns, uplink: &str) {
-    let rule = |matches, why: &str| Rule {
-        matches,
-        action: unknown(why.into(), "conntrack -L on the gateway".into()),
-        origin: Origin::implied("internet gateway"),
-    };
-    let why = "address translation at the internet gateway is not modelled";
-    let out = Vec::from([rule(Vec::from([Match::Oif(uplink.into())]), why)]);
-    let back = Vec::from([rule(Vec::from([Match::Iif(uplink.into())]), why)]);
-    host.chains.push(chain("nat", Hook::Postrouting, SRCNAT, out));
-    host.chains.push(chain("nat", Hook::Prerouting, DSTNAT, back));
 }
 
 fn chain(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
