@@ -17,7 +17,9 @@ use super::frame::Skb;
 use super::netns::{FragmentKey, NetnsState};
 use super::reason::DropReason;
 use super::socket::{Client, ClientId, ConnectionKey, Notice};
-use crate::plan::{MachineId, MachinePlan, Neighbour, NeighbourState, Netns, Origin, SegmentId, Unknown};
+use crate::plan::{
+    ConntrackEntry, MachineId, MachinePlan, Neighbour, NeighbourState, Netns, Origin, SegmentId, Unknown,
+};
 use crate::time::Instant;
 
 /// A frame that leaves a machine.
@@ -202,6 +204,27 @@ impl Machine {
         }
         out.sort_by(|a, b| (&a.dev, a.addr).cmp(&(&b.dev, b.addr)));
         out
+    }
+
+    /// The tracked connections of a namespace as they are now, as `conntrack -L` would list them.
+    pub fn conntrack(&self, netns: u32, now: Instant) -> Vec<ConntrackEntry> {
+        let state = self.netns.get(netns as usize).and_then(Option::as_ref);
+        match state.and_then(|state| state.conntrack.as_ref()) {
+            Some(table) => table.entries(now),
+            None => self.plan.netns.get(netns as usize).map_or_else(Vec::new, |plan| plan.conntrack.clone()),
+        }
+    }
+
+    /// Removes tracked connections, as `conntrack -D` does; says how many went.
+    pub fn forget_connections(
+        &mut self,
+        netns: u32,
+        now: Instant,
+        which: impl Fn(&ConntrackEntry) -> bool,
+    ) -> usize {
+        let state = self.netns.get_mut(netns as usize).and_then(Option::as_mut);
+        let Some(table) = state.and_then(|state| state.conntrack.as_mut()) else { return 0 };
+        table.remove(|connection| which(&connection.to_entry(now)))
     }
 
     fn run<C: Choices, R: Recorder>(&mut self, now: Instant, choices: &mut C, log: &mut R) {

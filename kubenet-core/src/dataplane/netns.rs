@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
-use super::conntrack::Conntrack;
+use super::conntrack::{Connection, Conntrack};
 use super::fib::Fib;
 use super::frame::Skb;
 use super::hooks::{Station, stations};
@@ -157,12 +157,21 @@ impl NetnsState {
             stations: Map::default(),
             ipvs: Ipvs::default(),
             has_ipvs: plan.netfilter.has_ipvs(),
-            conntrack: (!plan.netfilter.is_empty()).then(|| Conntrack::new(&plan.sysctls.conntrack)),
+            conntrack: None,
             fragments: Map::default(),
             fragment_bytes: 0,
             ip_id: 0,
             default_bridge_filter: plan.sysctls.bridge_nf_call_iptables,
         };
+        if !plan.netfilter.is_empty() || !plan.conntrack.is_empty() {
+            let mut table = Conntrack::new(&plan.sysctls.conntrack);
+            for entry in &plan.conntrack {
+                let connection = Connection::from_entry(entry, Instant::START);
+                // A second entry with the tuple of another is a fault of the listing; the first one counts.
+                let _ = table.insert(connection, Instant::START);
+            }
+            state.conntrack = Some(table);
+        }
         state.add_links(machine, plan);
         state.add_neighbours(plan);
         for entry in &plan.fdb {

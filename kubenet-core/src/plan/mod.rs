@@ -195,6 +195,9 @@ pub struct Netns {
     /// The rules of `iptables` and `nft`.
     #[serde(default, skip_serializing_if = "Netfilter::is_empty")]
     pub netfilter: Netfilter,
+    /// Connections that are tracked already, as a listing has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conntrack: Vec<ConntrackEntry>,
     /// Per-namespace switches.
     pub sysctls: Sysctls,
     /// Listening sockets.
@@ -217,6 +220,7 @@ impl Netns {
             fdb: Vec::new(),
             chains: Vec::new(),
             netfilter: Netfilter::Empty,
+            conntrack: Vec::new(),
             sysctls: Sysctls::default(),
             sockets: Vec::new(),
             undeclared: Undeclared::Closed,

@@ -9,6 +9,7 @@
 //! expectations of helpers (FTP …), the TCP window check, early drop by hash bucket (the oldest entry that is not assured
 //! goes instead).
 
+mod listing;
 mod tcp;
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,23 @@ impl TcpState {
         }
     }
 
+    /// The state that `conntrack -L` prints so.
+    pub fn from_name(name: &str) -> Option<Self> {
+        const ALL: [TcpState; 10] = [
+            TcpState::None,
+            TcpState::SynSent,
+            TcpState::SynRecv,
+            TcpState::Established,
+            TcpState::FinWait,
+            TcpState::CloseWait,
+            TcpState::LastAck,
+            TcpState::TimeWait,
+            TcpState::Close,
+            TcpState::SynSent2,
+        ];
+        ALL.into_iter().find(|state| state.name() == name)
+    }
+
     pub(super) const fn timeout(self, timeouts: &Timeouts) -> Duration {
         match self {
             Self::None | Self::SynSent | Self::SynSent2 => timeouts.tcp_syn_sent,
