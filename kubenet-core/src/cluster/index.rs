@@ -14,8 +14,8 @@ use super::slices::{ZoneCpu, service_of, zone_cpu};
 use super::{InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload};
 use crate::addr::Family;
 use crate::assume::Fault;
-use crate::k8s::Objects;
 use crate::k8s::types::{EndpointSlice, Shared};
+use crate::k8s::{Objects, sloppy};
 use crate::origin::{ObjectRef, Origin};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -127,13 +127,62 @@ struct Index {
     slices: Map<Name, Vec<Shared<EndpointSlice>>>,
     /// CPUs per zone.
     zone_cpu: Option<ZoneCpu>,
+    /// Services by every address that they have: virtual, external, of a load balancer.
+    frontends: Map<IpAddr, Vec<u32>>,
+    /// Services by their ports on nodes, that of the health check included.
+    node_ports: Map<u16, Vec<u32>>,
+    /// Services by the addresses in EndpointSlices and Endpoints of the input.
+    given_endpoints: Map<IpAddr, Vec<u32>>,
 }
 
 type Label = (Arc<str>, Arc<str>);
 /// Namespace and name.
 type Name = (Arc<str>, Arc<str>);
 
+/// Adds a Service to the list of an address or a port, once.
+fn list<K: core::hash::Hash + Eq>(map: &mut Map<K, Vec<u32>>, key: K, place: u32) {
+    let services = map.entry(key).or_default();
+    if services.last() != Some(&place) {
+        services.push(place);
+    }
+}
+
 impl Index {
+    /// Notes where Services are reached and where they lead to, as far as objects state it. O(Services + stated endpoints).
+    fn add_frontends(&mut self, services: &[Arc<Service>], objects: &Objects) {
+        for (place, service) in (0u32..).zip(services) {
+            for addr in &service.cluster_ips {
+                list(&mut self.frontends, *addr, place);
+            }
+            for port in service.ports.iter().filter_map(|port| port.node_port) {
+                list(&mut self.node_ports, port, place);
+            }
+            let key = (service.namespace.clone(), service.name.clone());
+            if let Some(stated) = objects.services.get(&key) {
+                let ways_in = stated.status.load_balancer.ingress.iter().filter_map(|way| way.ip.as_ref());
+                for addr in
+                    stated.spec.external_ips.iter().chain(ways_in).filter_map(|text| sloppy::addr(text))
+                {
+                    list(&mut self.frontends, addr, place);
+                }
+                if let Some(port) = stated.spec.health_check_node_port {
+                    list(&mut self.node_ports, port, place);
+                }
+            }
+            let slices = self.slices.get(&key).into_iter().flatten();
+            let of_slices =
+                slices.flat_map(|slice| slice.endpoints.iter().filter_map(|e| e.addresses.first()));
+            let of_endpoints = objects.endpoints.get(&key).into_iter().flat_map(|endpoints| {
+                let subsets = endpoints.subsets.iter();
+                subsets
+                    .flat_map(|s| s.addresses.iter().chain(&s.not_ready_addresses).map(|address| &address.ip))
+            });
+            for addr in of_slices.chain(of_endpoints).filter_map(|text| sloppy::addr(text)) {
+                list(&mut self.given_endpoints, addr, place);
+            }
+        }
+    }
+
     /// Lists the pods of the labels that Services select by.
     fn label_pods(&mut self, pods: &[Arc<Pod>]) {
         if self.labelled.is_empty() {
@@ -220,6 +269,7 @@ impl Cluster {
             }
         }
         index.zone_cpu = zone_cpu(&parts.objects);
+        index.add_frontends(&parts.services, &parts.objects);
         index.ranges = node_ranges(&parts.nodes);
         index.pod_network_gap = pod_network_gap(&parts);
         Self {
@@ -296,13 +346,7 @@ impl Cluster {
 
     /// The pods that a Service selects, ascending; none for a Service without a selector. O(pods of its rarest label).
     pub fn pods_selected_by(&self, service: &Service) -> Vec<u32> {
-        let of_label = |label: &Label| {
-            let pods = self.index.labelled.get(&(service.namespace.clone(), label.clone()));
-            pods.map_or(&[][..], Vec::as_slice)
-        };
-        let Some(rarest) = service.selector.iter().map(of_label).min_by_key(|pods| pods.len()) else {
-            return Vec::new();
-        };
+        let rarest = self.rarest(service);
         let has_all = |place: &&u32| {
             let pod = self.pods.get(**place as usize);
             pod.is_some_and(|pod| {
@@ -310,6 +354,46 @@ impl Cluster {
             })
         };
         rarest.iter().filter(has_all).copied().collect()
+    }
+
+    /// How many pods have the rarest of the labels that a Service selects by.
+    pub(super) fn pods_with_rarest_label(&self, service: &Service) -> usize {
+        self.rarest(service).len()
+    }
+
+    fn rarest(&self, service: &Service) -> &[u32] {
+        let of_label = |label: &Label| {
+            let pods = self.index.labelled.get(&(service.namespace.clone(), label.clone()));
+            pods.map_or(&[][..], Vec::as_slice)
+        };
+        service.selector.iter().map(of_label).min_by_key(|pods| pods.len()).unwrap_or_default()
+    }
+
+    /// The Services that have an address, virtual, external or of a load balancer, ascending.
+    pub fn services_at(&self, addr: IpAddr) -> &[u32] {
+        self.index.frontends.get(&addr).map_or(&[], Vec::as_slice)
+    }
+
+    /// The Services that have a port on nodes, as node port or for health checks, ascending.
+    pub fn services_with_node_port(&self, port: u16) -> &[u32] {
+        self.index.node_ports.get(&port).map_or(&[], Vec::as_slice)
+    }
+
+    /// The Services that may have an endpoint with this address, ascending. O(pods with the address).
+    pub fn services_with_endpoint(&self, addr: IpAddr) -> Vec<u32> {
+        let mut services = self.index.given_endpoints.get(&addr).cloned().unwrap_or_default();
+        let own = self.pod_by_address(addr);
+        let nodes = self.node_by_address(addr).into_iter().chain(self.other_nodes_by_address(addr));
+        let of_nodes = nodes.filter_map(|node| self.pods_on_node.get(node as usize)).flatten().copied();
+        for place in own.into_iter().chain(of_nodes) {
+            let pod = self.pods.get(place as usize);
+            if let Some(pod) = pod.filter(|pod| pod.addresses.contains(&addr)) {
+                services.extend(self.services_selecting(pod));
+            }
+        }
+        services.sort_unstable();
+        services.dedup();
+        services
     }
 
     /// The EndpointSlices of the input that belong to a Service, sorted by name.

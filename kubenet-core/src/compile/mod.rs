@@ -7,6 +7,7 @@
 //! A node's tables cost O(nodes) with host routes and VXLAN, O(its pods) with a routed underlay: what a real node holds.
 
 mod cni;
+mod egress;
 mod fabric;
 mod fault;
 mod internet;
@@ -16,6 +17,7 @@ mod pod;
 pub mod service;
 mod services;
 mod sockets;
+mod tables;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

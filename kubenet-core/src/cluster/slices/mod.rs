@@ -125,6 +125,24 @@ impl Cluster {
         }
     }
 
+    /// The most endpoints that a Service may have per port, without a look at them. O(1) but for the input's own slices.
+    pub(crate) fn endpoint_bound(&self, service: u32) -> usize {
+        let Some(service) = self.services.get(service as usize) else { return 0 };
+        let given = self.given_slices(&service.namespace, &service.name);
+        if !given.is_empty() {
+            return given.iter().map(|slice| slice.endpoints.len()).sum();
+        }
+        match self.slices_come_from(service) {
+            From::Nothing => 0,
+            From::Pods => self.pods_with_rarest_label(service),
+            From::Endpoints => {
+                let key = (service.namespace.clone(), service.name.clone());
+                let subsets = self.objects.endpoints.get(&key).into_iter().flat_map(|e| &e.subsets);
+                subsets.map(|s| s.addresses.len() + s.not_ready_addresses.len()).sum()
+            }
+        }
+    }
+
     fn slices_come_from(&self, service: &Service) -> From {
         if self.mode == InputMode::Snapshot && self.objects.collected.contains("EndpointSlice") {
             return From::Nothing;

@@ -159,3 +159,11 @@ pub(super) const fn loopback(family: Family) -> IpAddr {
         Family::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
     }
 }
+
+/// The range of loopback addresses of a family.
+pub(super) const fn loopback_net(family: Family) -> IpNet {
+    match family {
+        Family::V4 => IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+        Family::V6 => IpNet::V6(ipnet::Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+    }
+}

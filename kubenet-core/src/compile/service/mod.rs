@@ -1,6 +1,6 @@
 //! kube-proxy: from Services and EndpointSlices to what one node does with packets to a Service.
 //!
-//! In: a [`Cluster`] (or bare objects) and a node's [`ProxyConfig`]. Out: the rules that kube-proxy 1.36 writes there, in each of
+//! In: a [`Cluster`](crate::cluster::Cluster) (or bare objects) and a node's [`ProxyConfig`]. Out: the rules that kube-proxy 1.36 writes there, in each of
 //! its modes. On the way stand the records that kube-proxy itself keeps: [`ServicePort`] (`pkg/proxy/serviceport.go`),
 //! [`Endpoint`] (`endpointslicecache.go`), and which endpoints are used ([`select`], `topology.go`).
 //!
@@ -10,10 +10,15 @@
 mod config;
 pub mod conntrack_cleanup;
 mod endpoint;
+pub mod iptables;
 pub mod names;
+pub mod nftables;
 mod port;
+mod portmap;
 mod record;
+mod rules;
 mod select;
+mod supply;
 #[cfg(test)]
 mod tests;
 
@@ -21,4 +26,6 @@ pub use self::config::{Detector, NodePortAddresses, ProxyConfig};
 pub use self::endpoint::{Endpoint, endpoints};
 pub use self::port::{NoEndpoints, Port, ports_of_objects, ports_of_service};
 pub use self::record::{ServicePort, is_proxied, service_ports};
+pub use self::rules::{NodeRules, ServiceName, ruleset_of_objects, touched_services};
 pub use self::select::{Selected, select};
+pub use self::supply::NodeSupply;

@@ -1,3 +1,8 @@
+mod iptables;
+mod nftables;
+mod rules;
+mod shop;
+
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 

@@ -1,0 +1,255 @@
+//! The rules of a node, made when a packet looks them up.
+//!
+//! In: a cluster and a node. Out: a [`Supply`] that holds what does not depend on Services, and compiles for each look-up the service
+//! ports that the packet's destination may mean: by address, and by port for node ports. A look-up costs those service ports and
+//! their endpoints, whatever else there is in the cluster; the answer is that of [`NodeRules`].
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::iptables::{self, ClusterSize, Part};
+use super::nftables::{self, Shared};
+use super::rules::{add_others, compiled_mode, families};
+use super::{NodeRules, Port, ProxyConfig, ports_of_service, service_ports};
+use crate::addr::Family;
+use crate::cluster::{Cluster, ProxyMode};
+use crate::compile::tables::Tables;
+use crate::plan::netfilter::{PacketKey, Ruleset, Supply};
+use crate::plan::{IpSetEntry, IpSetPart, VirtualServer, VirtualService, nft, xt};
+
+/// Chains of `iptables` mode that depend on Services, as table and name.
+const DISPATCH: [(&str, &str); 6] = [
+    ("filter", "KUBE-SERVICES"),
+    ("filter", "KUBE-EXTERNAL-SERVICES"),
+    ("filter", "KUBE-NODEPORTS"),
+    ("filter", "KUBE-PROXY-FIREWALL"),
+    ("nat", "KUBE-SERVICES"),
+    ("nat", "KUBE-NODEPORTS"),
+];
+
+/// The rules of a node, made when they are looked up.
+#[derive(Debug)]
+pub struct NodeSupply {
+    cluster: Cluster,
+    node: u32,
+    mode: ProxyMode,
+    families: Vec<(ProxyConfig, ClusterSize)>,
+    base: Ruleset,
+}
+
+impl NodeSupply {
+    /// The rules of a node, by its place in [`Cluster::nodes`]. `None` where there is no such node, and in the modes `ipvs` and
+    /// `userspace`. O(Services), and O(endpoints) of those with affinity in nftables mode, whose sets are all there.
+    pub fn new(cluster: &Cluster, node: u32) -> Option<Self> {
+        let mode = compiled_mode(cluster.settings.proxy_mode.value)?;
+        let mut all = Vec::new();
+        let mut base = Ruleset::default();
+        for family in families(cluster) {
+            let config = ProxyConfig::of_node(cluster, node, family)?;
+            let mut tables = Tables::new(family);
+            if mode == ProxyMode::Nftables {
+                let mut table = nftables::base_table(&config);
+                table.sets.extend(affinity_sets(cluster, &config));
+                base.nft.push(table);
+            } else {
+                iptables::add_jumps(&mut tables);
+            }
+            iptables::add_kubelet(&mut tables, family);
+            add_others(cluster, node, &mut tables, family);
+            if mode == ProxyMode::Iptables {
+                for (table, name) in
+                    [("filter", "KUBE-FORWARD"), ("nat", "KUBE-POSTROUTING"), ("nat", "KUBE-MARK-MASQ")]
+                {
+                    let chain = iptables::shared_chain(&config, table, name, core::iter::empty::<&Part>());
+                    chain.into_iter().for_each(|chain| tables.chain(table, Arc::new(chain)));
+                }
+            }
+            base.xt.extend(tables.finish());
+            let size = cluster_size(cluster, &config);
+            all.push((config, size));
+        }
+        Some(Self { cluster: cluster.clone(), node, mode, families: all, base })
+    }
+
+    fn family(&self, family: Family) -> Option<&(ProxyConfig, ClusterSize)> {
+        self.families.iter().find(|(config, _)| config.family == family)
+    }
+
+    fn ports(&self, config: &ProxyConfig, services: impl IntoIterator<Item = u32>) -> Vec<Port> {
+        services.into_iter().flat_map(|place| ports_of_service(&self.cluster, place, config)).collect()
+    }
+
+    /// The service ports that a packet may be for.
+    fn meant(&self, config: &ProxyConfig, key: &PacketKey) -> Vec<Port> {
+        let Some((_, dport)) = key.ports else { return Vec::new() };
+        let of_node = self.cluster.services_with_node_port(dport);
+        let mut services: Vec<u32> =
+            self.cluster.services_at(key.dst).iter().chain(of_node).copied().collect();
+        services.sort_unstable();
+        services.dedup();
+        let mut ports = self.ports(config, services);
+        ports.retain(|port| {
+            let record = &port.record;
+            let on_node = [record.node_port, record.health_check_node_port];
+            record.port == dport || on_node.contains(&Some(dport))
+        });
+        ports
+    }
+
+    fn own_chain(
+        &self,
+        (config, size): &(ProxyConfig, ClusterSize),
+        name: &str,
+        key: &PacketKey,
+    ) -> Option<Arc<xt::Chain>> {
+        let find =
+            |ports: &[Port]| ports.iter().find_map(|port| iptables::own_chain(config, port, *size, name));
+        // The packet came here from one of its own service ports; anybody else who asks pays for the search.
+        find(&self.meant(config, key)).or_else(|| {
+            let services = 0..u32::try_from(self.cluster.services.len()).unwrap_or(u32::MAX);
+            services.into_iter().find_map(|place| find(&ports_of_service(&self.cluster, place, config)))
+        })
+    }
+}
+
+impl Supply for NodeSupply {
+    fn ruleset(&self) -> &Ruleset {
+        &self.base
+    }
+
+    fn xt_chain(&self, family: Family, table: &str, chain: &str, key: &PacketKey) -> Option<Arc<xt::Chain>> {
+        let proxy = self.family(family).filter(|_| self.mode == ProxyMode::Iptables)?;
+        let config = &proxy.0;
+        if DISPATCH.contains(&(table, chain)) {
+            let parts: Vec<Part> =
+                self.meant(config, key).iter().map(|port| iptables::dispatch(config, port)).collect();
+            return iptables::shared_chain(config, table, chain, parts.iter()).map(Arc::new);
+        }
+        let own = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-"];
+        if table != "nat" || !own.iter().any(|start| chain.starts_with(start)) {
+            return None;
+        }
+        self.own_chain(proxy, chain, key)
+    }
+
+    fn nft_chain(&self, family: nft::TableFamily, table: &str, chain: &str) -> Option<Arc<nft::Chain>> {
+        let (config, _) = self.nft_proxy(family, table)?;
+        // `KIND-HASH-NAMESPACE/SERVICE/PROTOCOL/PORT`.
+        let (_, words) = chain.split_once('-')?.1.split_once('-')?;
+        let mut words = words.split('/');
+        let service = self.cluster.service_named(words.next()?, words.next()?)?;
+        let ports = ports_of_service(&self.cluster, service, config);
+        ports.iter().find_map(|port| nftables::own_chain(config, port, chain))
+    }
+
+    fn nft_element(
+        &self,
+        family: nft::TableFamily,
+        table: &str,
+        set: &str,
+        key: &[nft::Value],
+    ) -> Option<nft::Element> {
+        let (config, _) = self.nft_proxy(family, table)?;
+        let shared = Shared::named(set)?;
+        let services = match shared {
+            Shared::HairpinConnections => self.cluster.services_with_endpoint(address(key.first()?)?),
+            Shared::ClusterIps | Shared::NoEndpointServices | Shared::FirewallIps | Shared::ServiceIps => {
+                self.cluster.services_at(address(key.first()?)?).to_vec()
+            }
+            Shared::NoEndpointNodePorts | Shared::ServiceNodePorts => {
+                let nft::Value::Number(port) = key.get(1)? else { return None };
+                self.cluster.services_with_node_port(u16::try_from(*port).ok()?).to_vec()
+            }
+        };
+        let ports = self.ports(config, services);
+        let elements = ports.iter().flat_map(|port| nftables::elements(config, port));
+        elements
+            .filter(|(of, element)| *of == shared && element.key == key)
+            .last()
+            .map(|(_, element)| element)
+    }
+
+    fn asks_elements(&self, family: nft::TableFamily, table: &str, set: &str) -> bool {
+        self.nft_proxy(family, table).is_some() && Shared::named(set).is_some()
+    }
+
+    fn asks_entries(&self, _set: &str) -> bool {
+        false
+    }
+
+    fn ipset_entry(&self, _set: &str, _parts: &[IpSetPart]) -> Option<IpSetEntry> {
+        None
+    }
+
+    fn virtual_server(&self, _service: &VirtualService) -> Option<Arc<VirtualServer>> {
+        None
+    }
+
+    fn has_ipvs(&self) -> bool {
+        false
+    }
+
+    fn whole(&self) -> Ruleset {
+        let rules = NodeRules::new(&self.cluster, self.node);
+        rules.map(|rules| rules.ruleset(&self.cluster)).unwrap_or_default()
+    }
+}
+
+impl NodeSupply {
+    fn nft_proxy(&self, family: nft::TableFamily, table: &str) -> Option<&(ProxyConfig, ClusterSize)> {
+        let family = match family {
+            nft::TableFamily::Ip => Family::V4,
+            nft::TableFamily::Ip6 => Family::V6,
+            nft::TableFamily::Inet
+            | nft::TableFamily::Arp
+            | nft::TableFamily::Bridge
+            | nft::TableFamily::Netdev => return None,
+        };
+        self.family(family).filter(|_| self.mode == ProxyMode::Nftables && table == nftables::TABLE)
+    }
+}
+
+const fn address(value: &nft::Value) -> Option<IpAddr> {
+    match value {
+        nft::Value::Addr(addr) => Some(*addr),
+        nft::Value::Number(_) | nft::Value::Prefix(_) | nft::Value::Range(..) | nft::Value::Name(_) => None,
+    }
+}
+
+/// The sets of all Services with affinity, in the order of the Services.
+fn affinity_sets(cluster: &Cluster, config: &ProxyConfig) -> Vec<Arc<nft::Set>> {
+    let mut sets = Vec::new();
+    for (place, service) in (0_u32..).zip(cluster.services.iter()) {
+        let key = (service.namespace.clone(), service.name.clone());
+        let stated = cluster.objects.services.get(&key);
+        if stated.is_some_and(|stated| stated.spec.session_affinity.as_deref() == Some("ClientIP")) {
+            let ports = ports_of_service(cluster, place, config);
+            sets.extend(ports.iter().flat_map(|port| nftables::part(config, port).sets));
+        }
+    }
+    sets
+}
+
+/// Counts endpoints, no further than it matters. O(Services + 1,000).
+fn cluster_size(cluster: &Cluster, config: &ProxyConfig) -> ClusterSize {
+    let places = || (0_u32..).zip(cluster.services.iter());
+    let at_most = places().map(|(place, service)| cluster.endpoint_bound(place) * service.ports.len().max(1));
+    if at_most.sum::<usize>() <= iptables::LARGE {
+        return ClusterSize::Small;
+    }
+    let mut count = 0;
+    for (place, service) in places() {
+        let key = (service.namespace.clone(), service.name.clone());
+        let stated = cluster.objects.services.get(&key);
+        if stated.is_none_or(|stated| service_ports(stated, Some(service), config.family).is_empty()) {
+            continue;
+        }
+        let ports = ports_of_service(cluster, place, config);
+        count += ports.iter().map(|port| port.endpoints.len()).sum::<usize>();
+        if count > iptables::LARGE {
+            break;
+        }
+    }
+    ClusterSize::of(count)
+}
