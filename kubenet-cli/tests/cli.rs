@@ -91,27 +91,27 @@ fn a_failing_connection_ends_with_status_1() {
         "trace -f - pod/client pod/server:8080 --brief --closed server:8080",
         TWO_PODS,
         &expect![[r#"
-        pod default/client on node-1 (10.244.0.105:40000) → pod default/server on node-1 (10.244.0.35:8080) tcp
+            pod default/client on node-1 (10.244.0.105:40000) → pod default/server on node-1 (10.244.0.35:8080) tcp
 
-        default/client
-           1  socket                    sends 10.244.0.105:40000 → 10.244.0.35:8080 tcp SYN ttl 64
-        default/server
-          11  socket      eth0          drops: nothing listens on tcp port 8080 [NO_SOCKET]  assumed: closed
+            default/client
+               1  socket                    sends 10.244.0.105:40000 → 10.244.0.35:8080 tcp SYN ttl 64
+            default/server
+               2  socket      eth0          drops: nothing listens on tcp port 8080 [NO_SOCKET]  assumed: closed
 
-        rejected   at default/server dev eth0: nothing listens on tcp port 8080 [NO_SOCKET]
-                   assumed: closed
+            rejected   at default/server dev eth0: nothing listens on tcp port 8080 [NO_SOCKET]
+                       assumed: closed
 
-        the answer
-        default/server
-           1  socket                    sends 10.244.0.35:8080 → 10.244.0.105:40000 tcp RST+ACK ttl 64
+            the answer
+            default/server
+               1  socket                    sends 10.244.0.35:8080 → 10.244.0.105:40000 tcp RST+ACK ttl 64
 
-        refused    client: connection refused
+            refused    client: connection refused
 
-        assuming   pods are connected by the CNI 'bridge' [cni]
-                   pods run, are ready and have made-up addresses and places (kubenet plays the control plane) [place]
-                   made-up nodes: node-1 [nodes]
-        --- exit 1
-    "#]],
+            assuming   pods are connected by the CNI 'bridge' [cni]
+                       pods run, are ready and have made-up addresses and places (kubenet plays the control plane) [place]
+                       made-up nodes: node-1 [nodes]
+            --- exit 1
+        "#]],
     );
 }
 
@@ -126,18 +126,31 @@ fn what_is_not_known_ends_with_status_3_and_says_how_to_find_out() {
             default/client
                1  socket                    sends 10.244.0.105:40000 → 8.8.8.8:53 tcp SYN ttl 64
             node-1
-               9  forward     eth0          forwards, ttl 64 → 63
-              10  postrouting eth0          the source address translation of packets that leave the pod network is not modelled  assumed: cni
+               2  forward     eth0          forwards, ttl 64 → 63
+               3  postrouting eth0          snat 10.244.0.105:40000 → 172.18.0.2:19924  assumed: cni
+            gateway
+               4  forward     eth1          forwards, ttl 63 → 62
+               5  postrouting eth1          snat 172.18.0.2:19924 → 203.0.113.1:19924  assumed: nodeNetwork
 
-            unknown    at node-1 dev eth0: the source address translation of packets that leave the pod network is not modelled
-                       assumed: cni
+            delivered  outside internet/8.8.8.8, port 53, which sees the source 203.0.113.1; nothing says whether a process listens
 
-            unknown    what the client lives through is not known; to find out: iptables-save -t nat on the node
+            the answer
+            internet/8.8.8.8
+               1  socket                    sends 8.8.8.8:53 → 203.0.113.1:19924 tcp SYN+ACK ttl 64
+            gateway
+               2  prerouting  eth1          un-snat 203.0.113.1:19924 → 172.18.0.2:19924
+               3  forward     eth0          forwards, ttl 64 → 63
+            node-1
+               4  prerouting  eth0          un-snat 172.18.0.2:19924 → 10.244.0.105:40000
+               5  forward     cni0          forwards, ttl 63 → 62
 
-            assuming   pods are connected by the CNI 'bridge' [cni]
+            connected  client is connected
+
+            assuming   nothing says whether a process listens on port 53 of internet/8.8.8.8 (decides) [listeners]
+                       pods are connected by the CNI 'bridge' [cni]
                        pods run, are ready and have made-up addresses and places (kubenet plays the control plane) [place]
                        made-up nodes: node-1 [nodes]
-            --- exit 3
+            --- exit 0
         "#]],
     );
 }

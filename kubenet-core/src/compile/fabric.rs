@@ -29,7 +29,7 @@ use crate::cluster::{Cluster, Underlay};
 use crate::origin::Origin;
 use crate::plan::{
     Audience, Link, LinkKind, MachineId, MachineKind, MachinePlan, Netns, RouteKind, Segment, SegmentId,
-    Station, Sysctls,
+    Station, Sysctls, Undeclared,
 };
 
 /// The gateway's name.
@@ -125,6 +125,8 @@ pub(super) fn gateway(cluster: &Cluster) -> MachinePlan {
 pub(super) fn outside(cluster: &Cluster, addr: IpAddr) -> MachinePlan {
     let origin = Origin::implied("a host outside of the cluster");
     let mut host = Netns::new("", origin.clone());
+    // Nothing says what it serves.
+    host.undeclared = Undeclared::Unsaid;
     let name = format!("internet/{addr}");
     let kind = LinkKind::Nic { segment: Some(INTERNET) };
     host.links.push(Link::new(CARD, kind, card_mac(&name, &[addr]), 1500, origin.clone()));

@@ -6,14 +6,16 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use ipnet::IpNet;
 
 use super::kernel::setting_origin;
 use super::node::CARD;
+use super::service::NodeSupply;
 use crate::cluster::{Cluster, Cni, Node};
-use crate::plan::{Action, Chain, Hook, MachinePlan, Match, Protocol, Rule, Unknown};
+use crate::plan::{Action, Chain, Hook, MachinePlan, Match, Netfilter, Protocol, Rule, Unknown};
 
 /// `dstnat` and `srcnat` of `enum nf_ip_hook_priorities`.
 const DSTNAT: i32 = -100;
@@ -24,12 +26,21 @@ const NODE_PORTS: (u16, u16) = (30000, 32767);
 /// Adds a node's rules.
 pub(super) fn add(cluster: &Cluster, node: &Node, plan: &mut MachinePlan) {
     let Some(host) = plan.netns.first_mut() else { return };
-    let rules = service_rules(cluster, node);
-    if !rules.is_empty() {
-        host.chains.push(chain("services", Hook::Prerouting, DSTNAT, rules.clone()));
-        host.chains.push(chain("services", Hook::Output, DSTNAT, rules));
+    let supply = cluster.node_named(&node.name).and_then(|place| NodeSupply::new(cluster, place));
+    let compiled = supply.is_some();
+    match supply {
+        Some(supply) => host.netfilter = Netfilter::Supplied(Arc::new(supply)),
+        None => {
+            let rules = service_rules(cluster, node);
+            if !rules.is_empty() {
+                host.chains.push(chain("services", Hook::Prerouting, DSTNAT, rules.clone()));
+                host.chains.push(chain("services", Hook::Output, DSTNAT, rules));
+            }
+        }
     }
-    host.chains.push(chain("masquerade", Hook::Postrouting, SRCNAT, Vec::from([masquerade(cluster)])));
+    if !compiled || matches!(cluster.settings.cni.value, Cni::Other(_)) {
+        host.chains.push(chain("masquerade", Hook::Postrouting, SRCNAT, Vec::from([masquerade(cluster)])));
+    }
 }
 
 fn chain(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {

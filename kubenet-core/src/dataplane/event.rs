@@ -179,7 +179,7 @@ pub enum EventKind {
         table: alloc::sync::Arc<str>,
         /// The chain.
         chain: alloc::sync::Arc<str>,
-        /// The rule's place in the chain, from 1; `None` for the chain's policy.
+        /// The rule's place in the chain, from 1; `None` for the chain's policy, and where a chain is not there whole.
         rule: Option<u32>,
         /// What it did, in the words of its tool.
         did: String,

@@ -3,6 +3,7 @@
 //! Sources: `net/netfilter/core.c nf_hook_slow`, `uapi/linux/netfilter_ipv4.h`; spec/linux.md §1. Chains for NAT see the
 //! first packet of a connection only. Where nothing is configured a hook costs one test.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -217,6 +218,10 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         {
             connection.mark = mark;
         }
+        let by = hits.last().map_or_else(String::new, |hit| {
+            let rule = hit.rule.map_or_else(String::new, |rule| format!(" rule {rule}"));
+            format!(" ({} {}{rule})", hit.table, hit.chain)
+        });
         let mut decided = None;
         for hit in hits {
             decided = hit.origin.clone();
@@ -228,12 +233,12 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             Decision::Nat(kind) => Some((skb, Some((kind, decided)))),
             Decision::Drop => {
                 self.st.refused = true;
-                let why = || ("a rule drops it".into(), decided);
+                let why = || (format!("a rule drops it{by}"), decided);
                 self.drop(skb, at, stage, DropReason::NetfilterDrop, why);
                 None
             }
             Decision::Reject(reject) => {
-                self.reject(skb, at, stage, reject, decided);
+                self.reject(skb, at, stage, reject, (by, decided));
                 None
             }
             Decision::Unknown(unknown) => {
@@ -244,7 +249,14 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     /// Ends a packet with an answer (`nf_send_unreach`, `nf_send_reset`).
-    fn reject(&mut self, skb: Skb, at: Option<u32>, stage: Stage, reject: Reject, origin: Option<Origin>) {
+    fn reject(
+        &mut self,
+        skb: Skb,
+        at: Option<u32>,
+        stage: Stage,
+        reject: Reject,
+        (by, origin): (String, Option<Origin>),
+    ) {
         let about = skb.clone();
         let Some(ip) = skb.ip().copied() else { return };
         let answer = answer_of(reject, ip.family());
@@ -252,7 +264,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             Some(_) => "a rule rejects it with an ICMP error",
             None => "a rule rejects it with a TCP reset",
         };
-        let cause = self.drop(skb, at, stage, DropReason::NetfilterDrop, || (words.into(), origin));
+        let cause = self.drop(skb, at, stage, DropReason::NetfilterDrop, || (format!("{words}{by}"), origin));
         self.st.refused = true;
         match answer {
             Some(error) => self.icmp_error(about, cause, error),
@@ -344,10 +356,7 @@ impl HostView<'_> {
 
 impl Sets for HostView<'_> {
     fn contains(&self, set: &SetRef, _: &Seen<'_>) -> Truth {
-        Truth::Unknown(Unknown {
-            why: alloc::format!("set {}", set.name),
-            what_would_settle_it: String::new(),
-        })
+        Truth::Unknown(Unknown { why: format!("set {}", set.name), what_would_settle_it: String::new() })
     }
 }
 

@@ -10,7 +10,7 @@
 //! one is free. Not modelled: keeping the mapping of a source for its other destinations (`find_appropriate_src`).
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::choices::Choices;
@@ -21,7 +21,6 @@ use super::frame::Skb;
 use super::machine::Stack;
 use super::netfilter::{NatKind, NatRange, Tuple};
 use crate::addr::Family;
-use crate::identity::identity;
 use crate::packet::{self, Side, number};
 use crate::plan::netfilter::{CtStatus, NatFlags, PortRange};
 use crate::plan::{Hook, Origin};
@@ -176,11 +175,33 @@ fn address_between(
     };
     let span = number(last).saturating_sub(number(first));
     let count = u64::try_from(span).unwrap_or(u64::MAX).saturating_add(1);
-    let offset = if persistent { identity(&["nat", &tuple.src.to_string()]) % count } else { pick(count) };
+    let offset = if persistent {
+        spread(&Tuple { dst: tuple.src, sport: 0, dport: 0, ..*tuple }) % count
+    } else {
+        pick(count)
+    };
     match first {
         IpAddr::V4(a) => Ipv4Addr::from(u32::from(a).wrapping_add(offset as u32)).into(),
         IpAddr::V6(a) => Ipv6Addr::from(u128::from(a).wrapping_add(u128::from(offset))).into(),
     }
+}
+
+/// A number that a tuple always has, evenly spread (FNV-1a and a final mix).
+fn spread(tuple: &Tuple) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut eat = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    for addr in [tuple.src, tuple.dst] {
+        match addr {
+            IpAddr::V4(addr) => addr.octets().into_iter().for_each(&mut eat),
+            IpAddr::V6(addr) => addr.octets().into_iter().for_each(&mut eat),
+        }
+    }
+    for port in [tuple.sport, tuple.dport] {
+        port.to_be_bytes().into_iter().for_each(&mut eat);
+    }
+    eat(tuple.protocol);
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    mixed ^ (mixed >> 33)
 }
 
 impl<C: Choices, R: Recorder> Stack<'_, C, R> {
@@ -233,9 +254,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         range: Option<NatRange>,
     ) -> Result<(), String> {
         let Ct::New(connection) = &mut skb.ct else { return Ok(()) };
-        let seed = format!("{:?}{side:?}", connection.orig);
         // A function of the connection: the kernel's own choice cannot be known.
-        let mut pick = |count: u64| identity(&["nat port", &seed]) % count.max(1);
+        let seed = spread(&connection.orig);
+        let mut pick = |count: u64| seed % count.max(1);
         let Some(table) = self.st.conntrack.as_mut() else { return Ok(()) };
         let protocol = connection.orig.protocol;
         connection.bind(table, side, range, self.now, &mut pick).map_err(|Exhausted| {

@@ -15,7 +15,7 @@ use super::{Family, Origin};
 #[serde(rename_all = "camelCase")]
 pub struct VirtualServer {
     /// Which packets it takes.
-    pub service: VirtualService,
+    pub id: VirtualId,
     /// How it chooses.
     pub scheduler: Scheduler,
     /// The three bits that a scheduler may use, lowest first: of `sh` and `mh`, whether it falls back to another server, and
@@ -35,9 +35,9 @@ pub struct VirtualServer {
 
 impl VirtualServer {
     /// A virtual server without real servers, persistence and flags.
-    pub const fn new(service: VirtualService, scheduler: Scheduler, origin: Origin) -> Self {
+    pub const fn new(id: VirtualId, scheduler: Scheduler, origin: Origin) -> Self {
         Self {
-            service,
+            id,
             scheduler,
             scheduler_flags: [false; 3],
             one_packet: false,
@@ -52,7 +52,7 @@ impl VirtualServer {
 /// Which packets a virtual server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum VirtualService {
+pub enum VirtualId {
     /// Those to an address and a port; port 0: all that no other takes, if persistent.
     Addr {
         /// The transport.

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::conntrack::{ConntrackEntry, ConntrackHold, ConntrackKey, ConntrackTuple};
 pub use self::ipset::{IpSet, IpSetEntry, IpSetKind, IpSetOption, IpSetPart, IpSetPartKind, IpSetRange};
 pub use self::ipvs::{
-    Forwarding, IpvsProtocol, Persistence, RealServer, RealServerCounts, Scheduler, VirtualServer, VirtualService,
+    Forwarding, IpvsProtocol, Persistence, RealServer, RealServerCounts, Scheduler, VirtualId, VirtualServer,
 };
 pub use self::link::{Address, BridgePort, FdbEntry, Link, LinkKind, Neighbour, NeighbourState, Vxlan};
 pub use self::netfilter::{Action, Chain, Hook, Match, Netfilter, Rule, Ruleset, Supply, Truth, Unknown};

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::ipset::{IpSet, IpSetEntry, IpSetPart};
-use super::ipvs::{VirtualServer, VirtualService};
+use super::ipvs::{VirtualId, VirtualServer};
 use super::{Family, Origin, Protocol, nft, xt};
 
 /// What the input cannot tell us, and how to find out.
@@ -144,7 +144,7 @@ pub trait Supply: core::fmt::Debug + Send + Sync {
     fn ipset_entry(&self, set: &str, parts: &[IpSetPart]) -> Option<IpSetEntry>;
 
     /// A virtual server of `ipvsadm` that [`Supply::ruleset`] does not hold.
-    fn virtual_server(&self, service: &VirtualService) -> Option<Arc<VirtualServer>>;
+    fn virtual_server(&self, service: &VirtualId) -> Option<Arc<VirtualServer>>;
 
     /// Whether there is any virtual server, here or to be asked for.
     fn has_ipvs(&self) -> bool;
@@ -194,7 +194,8 @@ impl Netfilter {
 
     /// Whether there is any virtual server of IPVS.
     pub fn has_ipvs(&self) -> bool {
-        self.ruleset().is_some_and(|ruleset| !ruleset.ipvs.is_empty()) || self.supply().is_some_and(Supply::has_ipvs)
+        self.ruleset().is_some_and(|ruleset| !ruleset.ipvs.is_empty())
+            || self.supply().is_some_and(Supply::has_ipvs)
     }
 
     /// Whether nothing is configured.

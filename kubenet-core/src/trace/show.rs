@@ -162,11 +162,14 @@ fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut
     let mut rounds: Vec<(String, u32)> = Vec::new();
     let mut cut = false;
     let last = hops.len().saturating_sub(1);
+    let idle = idle_rules(hops);
+    let mut number = 0;
     for (place, hop) in hops.iter().enumerate() {
         let first = place == 0;
         // The end of the way is told as the outcome; that of a reply too, but for a drop.
         let ends = place == last && matches!(hop.event, EventKind::Delivered { .. });
         let shown = match detail {
+            _ if idle.get(place) == Some(&true) => false,
             Detail::Full => true,
             Detail::Changes => first || (!ends && matters(hop)),
         };
@@ -186,16 +189,41 @@ fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut
         if again && !cut {
             cut = true;
             let parts = Vec::from([(Style::Plain, "… and so on".into())]);
-            let kind = kind(place as u32 + 1);
+            let kind = kind(number + 1);
             let (place, device, stage) =
                 (hop.place().to_string(), String::new(), stage_word(hop.stage).into());
             out.push(Line { kind, place, device, stage, parts, origin: None });
         }
         if shown && !again {
-            out.push(hop_line(hop, kind(place as u32 + 1), before, first));
+            number += 1;
+            out.push(hop_line(hop, kind(number), before, first));
         }
         before = hop.packet.as_ref().or(before);
     }
+}
+
+/// Which events are rules that only led to chains where nothing was done, or back from one.
+fn idle_rules(hops: &[Hop]) -> Vec<bool> {
+    let mut idle = Vec::from_iter(hops.iter().map(|_| false));
+    // The chain that something was done in, seen from behind.
+    let mut wanted: Option<&str> = None;
+    for (place, hop) in hops.iter().enumerate().rev() {
+        let EventKind::Rule { chain, did, .. } = &hop.event else {
+            wanted = None;
+            continue;
+        };
+        let leads_to = did.strip_prefix("jump ").or_else(|| did.strip_prefix("goto "));
+        let useful = match leads_to {
+            Some(target) => wanted == Some(target),
+            None => did != "return",
+        };
+        if useful {
+            wanted = Some(chain);
+        } else if let Some(slot) = idle.get_mut(place) {
+            *slot = true;
+        }
+    }
+    idle
 }
 
 /// Whether an event changes the packet or decides its fate.
@@ -300,12 +328,8 @@ fn hop_line(hop: &Hop, kind: LineKind, before: Option<&Summary>, first: bool) ->
         EventKind::Reassembled => say(Style::Changed, "puts the fragments together".into()),
         EventKind::Filtered { chain, verdict } => say(Style::Plain, format!("{verdict} in chain {chain}")),
         EventKind::Rule { table, chain, rule, did } => {
-            say(Style::Plain, format!("{table} {chain}"));
-            match rule {
-                Some(rule) => say(Style::Plain, format!(" rule {rule}: ")),
-                None => say(Style::Plain, " policy: ".into()),
-            }
-            say(Style::Plain, did.clone());
+            let rule = rule.map_or_else(String::new, |rule| format!(" rule {rule}"));
+            say(Style::Plain, format!("{table} {chain}{rule}: {did}"));
         }
         EventKind::Tracked { state, connection } => {
             say(Style::Plain, format!("conntrack {}: {connection}", state.name()));

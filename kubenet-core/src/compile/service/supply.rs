@@ -16,7 +16,7 @@ use crate::addr::Family;
 use crate::cluster::{Cluster, ProxyMode};
 use crate::compile::tables::Tables;
 use crate::plan::netfilter::{PacketKey, Ruleset, Supply};
-use crate::plan::{IpSetEntry, IpSetPart, VirtualServer, VirtualService, nft, xt};
+use crate::plan::{IpSetEntry, IpSetPart, VirtualId, VirtualServer, nft, xt};
 
 /// Chains of `iptables` mode that depend on Services, as table and name.
 const DISPATCH: [(&str, &str); 6] = [
@@ -182,7 +182,7 @@ impl Supply for NodeSupply {
         None
     }
 
-    fn virtual_server(&self, _service: &VirtualService) -> Option<Arc<VirtualServer>> {
+    fn virtual_server(&self, _service: &VirtualId) -> Option<Arc<VirtualServer>> {
         None
     }
 

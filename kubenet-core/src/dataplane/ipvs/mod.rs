@@ -26,9 +26,7 @@ use super::netns::Map;
 use super::reason::DropReason;
 use crate::addr::Family;
 use crate::packet::{self, IcmpError, Side, number};
-use crate::plan::{
-    Forwarding, Hook, IpvsProtocol, Netfilter, Origin, Unknown, VirtualServer, VirtualService,
-};
+use crate::plan::{Forwarding, Hook, IpvsProtocol, Netfilter, Origin, Unknown, VirtualId, VirtualServer};
 use crate::time::{Duration, Instant};
 
 /// `tcp_timeouts[ESTABLISHED]`, `[FIN_WAIT]`, `[SYN_RECV]`; `udp_timeouts`.
@@ -39,7 +37,7 @@ const DATAGRAMS: Duration = Duration::from_secs(5 * 60);
 
 /// A virtual server at run time.
 #[derive(Debug)]
-struct ServiceState {
+struct VirtualState {
     plan: Arc<VirtualServer>,
     servers: Vec<Server>,
     memory: Memory,
@@ -47,7 +45,7 @@ struct ServiceState {
 
 #[derive(Clone, Debug)]
 struct Connection {
-    service: VirtualService,
+    virtual_id: VirtualId,
     /// The place of its real server.
     server: usize,
     /// From the client to the virtual server.
@@ -62,17 +60,17 @@ struct Connection {
 /// The connections and virtual servers of a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Ipvs {
-    services: Map<VirtualService, Option<ServiceState>>,
+    virtuals: Map<VirtualId, Option<VirtualState>>,
     connections: Vec<Connection>,
     by_client: Map<Tuple, u32>,
     by_real: Map<Tuple, u32>,
     /// Persistence: the server of a client (its address under the mask) and until when.
-    templates: Map<(VirtualService, IpAddr), (usize, Instant)>,
+    templates: Map<(VirtualId, IpAddr), (usize, Instant)>,
 }
 
 impl Ipvs {
-    /// The virtual server that a packet asks for (`ip_vs_service_find`): by mark, by address and port, by address alone.
-    fn service(&mut self, netfilter: &Netfilter, tuple: &Tuple, mark: u32) -> Option<VirtualService> {
+    /// The virtual server that a packet asks for (`net/netfilter/ipvs/ip_vs_ctl.c`): by mark, by address and port, by address alone.
+    fn virtual_of(&mut self, netfilter: &Netfilter, tuple: &Tuple, mark: u32) -> Option<VirtualId> {
         let protocol = match tuple.protocol {
             number::TCP => IpvsProtocol::Tcp,
             number::UDP => IpvsProtocol::Udp,
@@ -80,14 +78,14 @@ impl Ipvs {
             _ => return None,
         };
         let family = Family::of(tuple.dst);
-        let marked = (mark != 0).then_some(VirtualService::Fwmark { family, mark });
-        let at = |port| VirtualService::Addr { protocol, addr: tuple.dst, port };
+        let marked = (mark != 0).then_some(VirtualId::Fwmark { family, mark });
+        let at = |port| VirtualId::Addr { protocol, addr: tuple.dst, port };
         let wanted = [marked, Some(at(tuple.dport)), Some(at(0))];
         wanted.into_iter().flatten().find(|wanted| {
             let state = self
-                .services
+                .virtuals
                 .entry(*wanted)
-                .or_insert_with(|| find(netfilter, wanted).map(ServiceState::new));
+                .or_insert_with(|| find(netfilter, wanted).map(VirtualState::new));
             state.is_some()
         })
     }
@@ -97,8 +95,8 @@ impl Ipvs {
     }
 
     /// Counts a connection at its server: `by` is 1 when it comes and -1 when it goes.
-    fn count(&mut self, service: VirtualService, server: usize, active: bool, up: bool) {
-        let Some(Some(state)) = self.services.get_mut(&service) else { return };
+    fn count(&mut self, virtual_id: VirtualId, server: usize, active: bool, up: bool) {
+        let Some(Some(state)) = self.virtuals.get_mut(&virtual_id) else { return };
         let Some(at) = state.servers.get_mut(server) else { return };
         let counter = if active { &mut at.active } else { &mut at.inactive };
         *counter = if up { counter.saturating_add(1) } else { counter.saturating_sub(1) };
@@ -123,9 +121,9 @@ impl Ipvs {
         connection.expires = now + lives;
         if active != connection.active {
             connection.active = active;
-            let (service, server) = (connection.service, connection.server);
-            self.count(service, server, !active, false);
-            self.count(service, server, active, true);
+            let (virtual_id, server) = (connection.virtual_id, connection.server);
+            self.count(virtual_id, server, !active, false);
+            self.count(virtual_id, server, active, true);
         }
     }
 
@@ -136,7 +134,7 @@ impl Ipvs {
             return;
         }
         for connection in over {
-            self.count(connection.service, connection.server, connection.active, false);
+            self.count(connection.virtual_id, connection.server, connection.active, false);
         }
         self.connections.retain(|connection| connection.expires > now);
         self.by_client.clear();
@@ -148,7 +146,7 @@ impl Ipvs {
     }
 }
 
-impl ServiceState {
+impl VirtualState {
     fn new(plan: Arc<VirtualServer>) -> Self {
         let server = |server: &crate::plan::RealServer| Server {
             addr: server.addr,
@@ -164,8 +162,8 @@ impl ServiceState {
 }
 
 /// The virtual server that the rules of a namespace have for this. O(virtual servers) where all are there.
-fn find(netfilter: &Netfilter, wanted: &VirtualService) -> Option<Arc<VirtualServer>> {
-    let there = netfilter.ruleset().and_then(|r| r.ipvs.iter().find(|server| server.service == *wanted));
+fn find(netfilter: &Netfilter, wanted: &VirtualId) -> Option<Arc<VirtualServer>> {
+    let there = netfilter.ruleset().and_then(|r| r.ipvs.iter().find(|server| server.id == *wanted));
     there.cloned().or_else(|| netfilter.supply()?.virtual_server(wanted))
 }
 
@@ -201,18 +199,18 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         if tuple.protocol == number::TCP && flags & 0x12 != 2 {
             return Passed::On(skb);
         }
-        let Some(service) = self.st.ipvs.service(&self.plan.netfilter, &tuple, skb.mark) else {
+        let Some(virtual_id) = self.st.ipvs.virtual_of(&self.plan.netfilter, &tuple, skb.mark) else {
             return Passed::On(skb);
         };
         self.st.ipvs.sweep(self.now);
-        match self.schedule(service, &tuple) {
+        match self.schedule(virtual_id, &tuple) {
             Ok((id, origin)) => self.send_to_real(hook, id, skb, at, stage, origin),
             Err(Some(unknown)) => {
                 self.lose(skb, at, stage, unknown, None);
                 Passed::Gone
             }
             Err(None) => {
-                let origin = self.service_origin(&service);
+                let origin = self.virtual_origin(&virtual_id);
                 self.st.refused = true;
                 let about = skb.clone();
                 let cause = self.drop(skb, at, stage, DropReason::NetfilterDrop, || {
@@ -224,23 +222,23 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         }
     }
 
-    fn service_origin(&self, service: &VirtualService) -> Option<Origin> {
-        let state = self.st.ipvs.services.get(service)?.as_ref()?;
+    fn virtual_origin(&self, virtual_id: &VirtualId) -> Option<Origin> {
+        let state = self.st.ipvs.virtuals.get(virtual_id)?.as_ref()?;
         Some(state.plan.origin.clone())
     }
 
     /// Gives a new connection its server: the one that persistence remembers, or a scheduled one.
     fn schedule(
         &mut self,
-        service: VirtualService,
+        virtual_id: VirtualId,
         tuple: &Tuple,
     ) -> Result<(u32, Option<Origin>), Option<Unknown>> {
         let now = self.now;
         let ipvs = &mut self.st.ipvs;
-        let Some(Some(state)) = ipvs.services.get_mut(&service) else { return Err(None) };
+        let Some(Some(state)) = ipvs.virtuals.get_mut(&virtual_id) else { return Err(None) };
         let plan = state.plan.clone();
         let persistence = plan.persistence;
-        let key = persistence.map(|p| (service, masked(tuple.src, p.mask)));
+        let key = persistence.map(|p| (virtual_id, masked(tuple.src, p.mask)));
         let kept = key.as_ref().and_then(|key| ipvs.templates.get(key)).copied();
         // `expire_quiescent_template`: a server of weight 0 loses its clients.
         let kept = kept.filter(|(server, until)| {
@@ -252,7 +250,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 let [first, second, _] = plan.scheduler_flags;
                 let flags = Flags { fallback: first, port: second };
                 let client = Client { src: tuple.src, sport: tuple.sport, dst: tuple.dst };
-                let point = format_args!("ipvs {}", service_words(&service));
+                let point = format_args!("ipvs {}", virtual_words(&virtual_id));
                 match scheduler::schedule(
                     &plan.scheduler,
                     flags,
@@ -297,10 +295,10 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let active = tuple.protocol != number::TCP;
         let lives = if active { DATAGRAMS } else { SYN_RECV };
         let (client, expires) = (*tuple, now + lives);
-        ipvs.connections.push(Connection { service, server, client, real: back, expires, active });
+        ipvs.connections.push(Connection { virtual_id, server, client, real: back, expires, active });
         ipvs.by_client.insert(client, id);
         ipvs.by_real.insert(back, id);
-        ipvs.count(service, server, active, true);
+        ipvs.count(virtual_id, server, active, true);
         Ok((id, Some(real.origin.clone())))
     }
 
@@ -319,9 +317,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         };
         let Some(ip) = skb.ip().copied() else { return Passed::Gone };
         let real = (connection.real.src, connection.real.sport);
-        let words = service_words(&connection.service);
+        let words = virtual_words(&connection.virtual_id);
         if R::ON {
-            let scheduler = match self.st.ipvs.services.get(&connection.service) {
+            let scheduler = match self.st.ipvs.virtuals.get(&connection.virtual_id) {
                 Some(Some(state)) => state.plan.scheduler.as_str().into(),
                 Some(None) | None => String::new(),
             };
@@ -390,12 +388,12 @@ fn masked(addr: IpAddr, mask: IpAddr) -> IpAddr {
     }
 }
 
-fn service_words(service: &VirtualService) -> String {
-    match service {
-        VirtualService::Addr { protocol, addr, port } => {
+fn virtual_words(virtual_id: &VirtualId) -> String {
+    match virtual_id {
+        VirtualId::Addr { protocol, addr, port } => {
             format!("{} {}", protocol_word(*protocol), core::net::SocketAddr::new(*addr, *port))
         }
-        VirtualService::Fwmark { mark, .. } => format!("fwmark {mark}"),
+        VirtualId::Fwmark { mark, .. } => format!("fwmark {mark}"),
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Client {
     pub(super) dst: IpAddr,
 }
 
-/// What a scheduler remembers of its virtual service.
+/// What a scheduler remembers of its virtual server.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// `rr` and `wrr`: the server that was served last.

@@ -16,9 +16,7 @@ use super::Parsed;
 use super::line::{Line, Word, is_blank, lines, number};
 use super::reader::{Fault, Reader};
 use crate::addr::Family;
-use crate::plan::{
-    Forwarding, IpvsProtocol, Persistence, RealServer, Scheduler, VirtualServer, VirtualService,
-};
+use crate::plan::{Forwarding, IpvsProtocol, Persistence, RealServer, Scheduler, VirtualId, VirtualServer};
 
 /// What persistence lasts when `-p` says no number, in seconds (`IP_VS_SVC_PERSISTENT` default of ipvsadm).
 const PERSISTENT_SECS: u32 = 300;
@@ -48,7 +46,7 @@ pub fn parse_any(text: &str, file: &str) -> Parsed<VirtualServer> {
 pub fn render(servers: &[VirtualServer]) -> String {
     let mut out = String::new();
     for server in servers {
-        let service = print_service(&server.service);
+        let service = print_service(&server.id);
         out.push_str(&format!("-A {service} -s {}", one_word(server.scheduler.as_str())));
         if let Some(Persistence { timeout_secs, mask }) = server.persistence {
             out.push_str(&format!(" -p {timeout_secs}"));
@@ -91,7 +89,7 @@ fn command(line: &mut Line<'_>, out: &mut Vec<VirtualServer>, reader: &mut Reade
     match verb.text {
         "-A" | "--add-service" => {
             let server = virtual_server(line, verb, reader)?;
-            if out.iter().any(|other| other.service == server.service) {
+            if out.iter().any(|other| other.id == server.id) {
                 return Err(Fault::new(span, "this virtual server is added twice"));
             }
             out.push(server);
@@ -99,7 +97,7 @@ fn command(line: &mut Line<'_>, out: &mut Vec<VirtualServer>, reader: &mut Reade
         "-a" | "--add-server" => {
             let (service, real) = real_server(line, verb, reader)?;
             // Servers follow their service, so the last one is nearly always the one.
-            let server = out.iter_mut().rev().find(|server| server.service == service);
+            let server = out.iter_mut().rev().find(|server| server.id == service);
             let Some(server) = server else {
                 return Err(Fault::new(span, "the virtual server of this line was not added before it"));
             };
@@ -155,7 +153,7 @@ fn real_server<'t>(
     line: &mut Line<'t>,
     verb: Word<'t>,
     reader: &mut Reader,
-) -> Result<(VirtualService, RealServer), Fault> {
+) -> Result<(VirtualId, RealServer), Fault> {
     let service = read_service(line, verb)?;
     let span = line.span;
     let mut end = None;
@@ -186,7 +184,7 @@ fn real_server<'t>(
 }
 
 /// `-t ADDRESS:PORT`, `-u …`, `--sctp-service …`, `-f MARK [-6]`.
-fn read_service<'t>(line: &mut Line<'t>, verb: Word<'t>) -> Result<VirtualService, Fault> {
+fn read_service<'t>(line: &mut Line<'t>, verb: Word<'t>) -> Result<VirtualId, Fault> {
     let key = line.value(verb)?;
     let protocol = match key.text {
         "-t" | "--tcp-service" => IpvsProtocol::Tcp,
@@ -195,7 +193,7 @@ fn read_service<'t>(line: &mut Line<'t>, verb: Word<'t>) -> Result<VirtualServic
         "-f" | "--fwmark-service" => {
             let mark = line.read(key, "a mark, not 0", |text| number(text).filter(|mark| *mark != 0))?;
             let family = if line.eat("-6") || line.eat("--ipv6") { Family::V6 } else { Family::V4 };
-            return Ok(VirtualService::Fwmark { family, mark });
+            return Ok(VirtualId::Fwmark { family, mark });
         }
         other => {
             return Err(Fault::new(
@@ -205,7 +203,7 @@ fn read_service<'t>(line: &mut Line<'t>, verb: Word<'t>) -> Result<VirtualServic
         }
     };
     let (addr, port) = line.read(key, "ADDRESS:PORT", read_end)?;
-    Ok(VirtualService::Addr { protocol, addr, port })
+    Ok(VirtualId::Addr { protocol, addr, port })
 }
 
 /// `10.0.0.1:80`, `[fd00::1]:80`. Without a port, port 0.
@@ -222,17 +220,17 @@ fn read_end(text: &str) -> Option<(IpAddr, u16)> {
 }
 
 /// A real server without a port has that of its service.
-fn read_real(text: &str, service: &VirtualService) -> Option<(IpAddr, u16)> {
+fn read_real(text: &str, service: &VirtualId) -> Option<(IpAddr, u16)> {
     let (addr, port) = read_end(text)?;
     let said = if text.starts_with('[') { text.contains("]:") } else { text.contains(':') };
     match service {
-        VirtualService::Addr { port: same, .. } if !said => Some((addr, *same)),
-        VirtualService::Addr { .. } | VirtualService::Fwmark { .. } => Some((addr, port)),
+        VirtualId::Addr { port: same, .. } if !said => Some((addr, *same)),
+        VirtualId::Addr { .. } | VirtualId::Fwmark { .. } => Some((addr, port)),
     }
 }
 
 /// `255.255.0.0`, or a prefix length for IPv6.
-fn read_mask(text: &str, service: &VirtualService) -> Option<IpAddr> {
+fn read_mask(text: &str, service: &VirtualId) -> Option<IpAddr> {
     match family_of(service) {
         Family::V4 => text.parse().ok().map(IpAddr::V4),
         Family::V6 => number(text).filter(|len| *len <= 128).map(prefix_mask),
@@ -267,10 +265,10 @@ const fn all_bits(family: Family) -> IpAddr {
     }
 }
 
-const fn family_of(service: &VirtualService) -> Family {
+const fn family_of(service: &VirtualId) -> Family {
     match service {
-        VirtualService::Addr { addr, .. } => Family::of(*addr),
-        VirtualService::Fwmark { family, .. } => *family,
+        VirtualId::Addr { addr, .. } => Family::of(*addr),
+        VirtualId::Fwmark { family, .. } => *family,
     }
 }
 
@@ -304,9 +302,9 @@ fn read_flag(flag: &str, server: &mut VirtualServer) -> Option<()> {
     server.scheduler_flags.get_mut(place).map(|bit| *bit = true)
 }
 
-fn print_service(service: &VirtualService) -> String {
+fn print_service(service: &VirtualId) -> String {
     match *service {
-        VirtualService::Addr { protocol, addr, port } => {
+        VirtualId::Addr { protocol, addr, port } => {
             let option = match protocol {
                 IpvsProtocol::Tcp => "-t",
                 IpvsProtocol::Udp => "-u",
@@ -314,8 +312,8 @@ fn print_service(service: &VirtualService) -> String {
             };
             format!("{option} {}", print_end(addr, port))
         }
-        VirtualService::Fwmark { family: Family::V4, mark } => format!("-f {mark}"),
-        VirtualService::Fwmark { family: Family::V6, mark } => format!("-f {mark} -6"),
+        VirtualId::Fwmark { family: Family::V4, mark } => format!("-f {mark}"),
+        VirtualId::Fwmark { family: Family::V6, mark } => format!("-f {mark} -6"),
     }
 }
 

@@ -8,8 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{all_bits, family_of, one_word, prefix_mask, read_end, read_flag, read_mask};
 use crate::addr::Family;
 use crate::plan::{
-    Forwarding, IpvsProtocol, Persistence, RealServer, RealServerCounts, Scheduler, VirtualServer,
-    VirtualService,
+    Forwarding, IpvsProtocol, Persistence, RealServer, RealServerCounts, Scheduler, VirtualId, VirtualServer,
 };
 use crate::text::Parsed;
 use crate::text::line::{Line, Word, lines, number};
@@ -62,8 +61,8 @@ pub fn parse_table(text: &str, file: &str) -> Parsed<VirtualServer> {
 pub fn render_table(servers: &[VirtualServer]) -> String {
     let mut out = String::from(HEADING);
     for server in servers {
-        match server.service {
-            VirtualService::Addr { protocol, addr, port } => {
+        match server.id {
+            VirtualId::Addr { protocol, addr, port } => {
                 let protocol = match protocol {
                     IpvsProtocol::Tcp => "TCP",
                     IpvsProtocol::Udp => "UDP",
@@ -71,7 +70,7 @@ pub fn render_table(servers: &[VirtualServer]) -> String {
                 };
                 out.push_str(&format!("{protocol:<4} {}", hex_end(addr, port)));
             }
-            VirtualService::Fwmark { mark, .. } => out.push_str(&format!("FWM  {mark:08X}")),
+            VirtualId::Fwmark { mark, .. } => out.push_str(&format!("FWM  {mark:08X}")),
         }
         out.push_str(&format!(" {}", one_word(server.scheduler.as_str())));
         out.push_str(if server.one_packet { " ops" } else { "" });
@@ -98,7 +97,7 @@ pub fn render_table(servers: &[VirtualServer]) -> String {
 
 /// The first real server of a mark tells the family, where the table does not.
 const fn take_family(server: &mut VirtualServer, of_real: Family) {
-    if let (VirtualService::Fwmark { family, .. }, true) = (&mut server.service, server.servers.is_empty()) {
+    if let (VirtualId::Fwmark { family, .. }, true) = (&mut server.id, server.servers.is_empty()) {
         *family = of_real;
         if let Some(persistence) = &mut server.persistence
             && let (IpAddr::V4(mask), Family::V6) = (persistence.mask, of_real)
@@ -123,7 +122,7 @@ fn service(line: &mut Line<'_>, reader: &mut Reader) -> Result<VirtualServer, Fa
     let service = match protocol {
         Some(protocol) => {
             let (addr, port) = word.read("ADDRESS:PORT", read_any_end)?;
-            VirtualService::Addr { protocol, addr, port }
+            VirtualId::Addr { protocol, addr, port }
         }
         None => {
             // The kernel prints eight digits of hexadecimal, `ipvsadm` a decimal number.
@@ -132,7 +131,7 @@ fn service(line: &mut Line<'_>, reader: &mut Reader) -> Result<VirtualServer, Fa
                 hex.or_else(|| number(text)).filter(|mark| *mark != 0)
             })?;
             let family = if line.eat("IPv6") { Family::V6 } else { Family::V4 };
-            VirtualService::Fwmark { family, mark }
+            VirtualId::Fwmark { family, mark }
         }
     };
     let scheduler = line.next().ok_or_else(|| missing("scheduler"))?;
@@ -164,7 +163,7 @@ fn service(line: &mut Line<'_>, reader: &mut Reader) -> Result<VirtualServer, Fa
 fn flags(text: &str, server: &mut VirtualServer, word: Word<'_>, reader: &mut Reader) {
     let hex = (text.len() == 8).then(|| u32::from_str_radix(text, 16).ok()).flatten();
     if let (Some(bits), Some(persistence)) = (hex, &mut server.persistence) {
-        persistence.mask = match family_of(&server.service) {
+        persistence.mask = match family_of(&server.id) {
             Family::V4 => IpAddr::V4(Ipv4Addr::from_bits(bits)),
             // The length of the prefix, its bytes the wrong way round.
             Family::V6 => prefix_mask(bits.swap_bytes().min(128)),

@@ -4,7 +4,7 @@ use expect_test::expect;
 
 use super::{parse, parse_any, parse_table, render, render_table};
 use crate::addr::Family;
-use crate::plan::{Forwarding, Scheduler, VirtualService};
+use crate::plan::{Forwarding, Scheduler, VirtualId};
 use crate::text::tests::told;
 
 const SAVED: &str = "\
@@ -25,7 +25,7 @@ fn saved_servers_are_printed_as_they_were_read() {
     assert_eq!(told(&parsed), "");
     assert_eq!(render(&parsed.items), SAVED);
     assert_eq!(parsed.items[1].servers[1].forwarding, Forwarding::Route);
-    assert_eq!(parsed.items[4].service, VirtualService::Fwmark { family: Family::V6, mark: 7 });
+    assert_eq!(parsed.items[4].id, VirtualId::Fwmark { family: Family::V6, mark: 7 });
 }
 
 #[test]

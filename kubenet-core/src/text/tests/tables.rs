@@ -16,7 +16,7 @@ use crate::addr::Family;
 use crate::plan::{
     ConntrackEntry, ConntrackHold, ConntrackKey, ConntrackTuple, Forwarding, IpSet, IpSetEntry, IpSetKind,
     IpSetOption, IpSetPart, IpSetPartKind, IpSetRange, IpvsProtocol, Persistence, RealServer,
-    RealServerCounts, Scheduler, VirtualServer, VirtualService,
+    RealServerCounts, Scheduler, VirtualId, VirtualServer,
 };
 use crate::text::conntrack::{self, Layer3};
 use crate::text::{WithoutOrigin, ipset, ipvsadm};
@@ -114,21 +114,21 @@ fn distinct(mut sets: Vec<IpSet>) -> Vec<IpSet> {
     sets
 }
 
-fn service() -> impl Strategy<Value = VirtualService> {
+fn service() -> impl Strategy<Value = VirtualId> {
     let protocol = select(&[IpvsProtocol::Tcp, IpvsProtocol::Udp, IpvsProtocol::Sctp][..]);
     family().prop_flat_map(move |family| {
         prop_oneof![
             3 => (protocol.clone(), addr(family), any::<u16>())
-                .prop_map(|(protocol, addr, port)| VirtualService::Addr { protocol, addr, port }),
-            1 => (1..=u32::MAX).prop_map(move |mark| VirtualService::Fwmark { family, mark }),
+                .prop_map(|(protocol, addr, port)| VirtualId::Addr { protocol, addr, port }),
+            1 => (1..=u32::MAX).prop_map(move |mark| VirtualId::Fwmark { family, mark }),
         ]
     })
 }
 
-const fn service_family(service: &VirtualService) -> Family {
+const fn service_family(service: &VirtualId) -> Family {
     match service {
-        VirtualService::Addr { addr, .. } => Family::of(*addr),
-        VirtualService::Fwmark { family, .. } => *family,
+        VirtualId::Addr { addr, .. } => Family::of(*addr),
+        VirtualId::Fwmark { family, .. } => *family,
     }
 }
 
@@ -174,7 +174,7 @@ fn virtual_server() -> impl Strategy<Value = VirtualServer> {
         (scheduler.clone(), rest, vec(real_server(family), 0..4)).prop_map(
             move |(scheduler, (scheduler_flags, one_packet, persistence_engine, persistence), servers)| {
                 VirtualServer {
-                    service,
+                    id: service,
                     scheduler,
                     scheduler_flags,
                     one_packet,
@@ -190,8 +190,8 @@ fn virtual_server() -> impl Strategy<Value = VirtualServer> {
 
 /// No two for the same packets.
 fn each_once(mut servers: Vec<VirtualServer>) -> Vec<VirtualServer> {
-    servers.sort_by_key(|server| server.service);
-    servers.dedup_by_key(|server| server.service);
+    servers.sort_by_key(|server| server.id);
+    servers.dedup_by_key(|server| server.id);
     servers
 }
 
@@ -210,11 +210,11 @@ fn in_the_table(server: VirtualServer) -> VirtualServer {
         ..real
     };
     let servers: Vec<RealServer> = server.servers.into_iter().map(real).collect();
-    let service = match server.service {
-        VirtualService::Fwmark { mark, .. } if servers.is_empty() => {
-            VirtualService::Fwmark { family: Family::V4, mark }
+    let service = match server.id {
+        VirtualId::Fwmark { mark, .. } if servers.is_empty() => {
+            VirtualId::Fwmark { family: Family::V4, mark }
         }
-        VirtualService::Fwmark { .. } | VirtualService::Addr { .. } => server.service,
+        VirtualId::Fwmark { .. } | VirtualId::Addr { .. } => server.id,
     };
     let persistence =
         server.persistence.filter(|it| it.mask.is_ipv4() == (service_family(&service) == Family::V4));
@@ -222,7 +222,7 @@ fn in_the_table(server: VirtualServer) -> VirtualServer {
         scheduler_flags: [false; 3],
         persistence_engine: None,
         servers,
-        service,
+        id: service,
         persistence,
         ..server
     }
