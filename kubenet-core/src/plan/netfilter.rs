@@ -134,6 +134,12 @@ pub trait Supply: core::fmt::Debug + Send + Sync {
         key: &[nft::Value],
     ) -> Option<nft::Element>;
 
+    /// A set or map of `nft` that [`Supply::ruleset`] does not hold: its types, flags and timeouts, and its elements unless they
+    /// are asked for one at a time. Dynamic sets that packets fill are found here.
+    fn nft_set(&self, _family: nft::TableFamily, _table: &str, _set: &str) -> Option<Arc<nft::Set>> {
+        None
+    }
+
     /// Whether the elements of a set or map have to be asked for one at a time.
     fn asks_elements(&self, family: nft::TableFamily, table: &str, set: &str) -> bool;
 

@@ -13,6 +13,7 @@
 mod call;
 mod chance;
 mod index;
+mod nft;
 mod prepared;
 mod recent;
 mod state;

@@ -13,11 +13,12 @@ use alloc::vec::Vec;
 use core::cell::OnceCell;
 
 use super::index::{ChainIndex, Cursor, LONG};
+use super::nft::SetIndex;
 use super::state::Map;
-use super::{Seen, xt};
+use super::{Seen, nft, xt};
 use crate::plan::nft::{ChainKind, TableFamily};
-use crate::plan::xt as plan_xt;
 use crate::plan::{Family, Hook, Netfilter};
+use crate::plan::{nft as plan_nft, xt as plan_xt};
 
 /// A base chain: where its hook runs it, and where it stands in the ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,29 +48,35 @@ pub struct Prepared {
 }
 
 const HOOKS: usize = 7;
+/// Sets with so many elements are scanned.
+const FEW: usize = 4;
 
 /// The names and indexes of one table.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     names: OnceCell<Map<Arc<str>, u32>>,
     indexes: Vec<OnceCell<Box<ChainIndex>>>,
+    set_names: OnceCell<Map<Arc<str>, u32>>,
+    set_indexes: Vec<OnceCell<Box<SetIndex>>>,
 }
 
 impl Table {
-    fn of(chains: usize) -> Self {
-        Self { names: OnceCell::new(), indexes: (0..chains).map(|_| OnceCell::new()).collect() }
+    fn of(chains: usize, sets: usize) -> Self {
+        Self {
+            indexes: (0..chains).map(|_| OnceCell::new()).collect(),
+            set_indexes: (0..sets).map(|_| OnceCell::new()).collect(),
+            ..Self::default()
+        }
     }
 
     /// The number of the chain with this name. O(chains) once.
     pub(super) fn named<'n>(&self, names: impl Iterator<Item = &'n Arc<str>>, name: &str) -> Option<u32> {
-        let map = self.names.get_or_init(|| {
-            let mut map = Map::default();
-            for (name, at) in names.zip(0..) {
-                map.entry(name.clone()).or_insert(at);
-            }
-            map
-        });
-        map.get(name).copied()
+        self.names.get_or_init(|| by_name(names)).get(name).copied()
+    }
+
+    /// The number of the set with this name. O(sets) once.
+    pub(super) fn set_named<'n>(&self, names: impl Iterator<Item = &'n Arc<str>>, name: &str) -> Option<u32> {
+        self.set_names.get_or_init(|| by_name(names)).get(name).copied()
     }
 
     /// The rules of a chain that the packet could match. O(rules) once.
@@ -89,13 +96,22 @@ impl Table {
     }
 }
 
+/// Of two with one name the first counts.
+fn by_name<'n>(names: impl Iterator<Item = &'n Arc<str>>) -> Map<Arc<str>, u32> {
+    let mut map = Map::default();
+    for (name, at) in names.zip(0..) {
+        map.entry(name.clone()).or_insert(at);
+    }
+    map
+}
+
 impl Prepared {
     /// Finds the base chains. O(chains).
     pub fn new(netfilter: &Netfilter) -> Self {
         let mut prepared = Self::default();
         let Some(ruleset) = netfilter.ruleset() else { return prepared };
         for (number, table) in (0_u32..).zip(&ruleset.xt) {
-            prepared.xt.push(Table::of(table.chains.len()));
+            prepared.xt.push(Table::of(table.chains.len(), 0));
             for (place, chain) in (0_u32..).zip(&table.chains) {
                 let (Some(_), Some((hook, own))) = (chain.policy, plan_xt::base(&table.name, &chain.name))
                 else {
@@ -106,7 +122,7 @@ impl Prepared {
             }
         }
         for (number, table) in (0_u32..).zip(&ruleset.nft) {
-            prepared.nft.push(Table::of(table.chains.len()));
+            prepared.nft.push(Table::of(table.chains.len(), table.sets.len()));
             if table.flags.iter().any(|flag| &**flag == "dormant") {
                 continue;
             }
@@ -156,6 +172,29 @@ impl Prepared {
 
     pub(super) fn nft(&self, table: u32) -> Option<&Table> {
         self.nft.get(table as usize)
+    }
+
+    /// The rules of a chain of `nft` that the packet could match.
+    pub(super) fn nft_cursor<'i>(
+        &'i self,
+        (table, place): (u32, u32),
+        chain: &plan_nft::Chain,
+        seen: &Seen<'_>,
+    ) -> Cursor<'i> {
+        let build = || ChainIndex::new(chain.rules.iter().map(nft::required));
+        match self.nft(table) {
+            Some(table) => table.cursor(place, chain.rules.len(), seen, build),
+            None => Cursor::all(chain.rules.len()),
+        }
+    }
+
+    /// The index of a set. O(elements) once; `None` for a few elements.
+    pub(super) fn set_index(&self, table: u32, number: u32, set: &plan_nft::Set) -> Option<&SetIndex> {
+        if set.elements.len() <= FEW {
+            return None;
+        }
+        let cell = self.nft(table)?.set_indexes.get(number as usize)?;
+        Some(cell.get_or_init(|| Box::new(SetIndex::new(&set.elements))))
     }
 
     /// The rules of a chain of `iptables` that the packet could match.

@@ -5,10 +5,12 @@
 //! another one.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
 use super::chance::Shares;
+use super::nft::Dynamic;
 use super::recent::RecentLists;
 use crate::plan::netfilter::LimitRate;
 use crate::plan::{Family, nft};
@@ -22,9 +24,17 @@ pub struct RuleState {
     pub(super) recent: RecentLists,
     buckets: Map<Place, Bucket>,
     counters: Map<Place, u32>,
-    /// A buffer.
+    /// What `jhash` without a seed said, by place and key.
+    hashes: Map<(Place, Vec<u8>), u32>,
+    /// Sets that packets change, by table and name.
+    pub(super) sets: Map<Place, Dynamic>,
+    /// Buffers.
     pub(super) shares: Shares,
+    pub(super) ones: Vec<u64>,
 }
+
+/// So many answers of `jhash` are remembered.
+const HASHES: usize = 65_536;
 
 /// A table of either language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +71,24 @@ pub(super) struct Price {
 }
 
 impl Price {
+    /// As `nft_limit` counts: packets, or the bytes of this one.
+    pub(super) fn of_nft(rate: LimitRate, burst: Option<u32>, bytes: u16) -> Self {
+        let nanos = u64::from(rate.per_secs).saturating_mul(1_000_000_000);
+        match rate.unit_bytes {
+            None => {
+                let cost = nanos / rate.amount.max(1);
+                Self { cost, most: cost.saturating_mul(burst.filter(|b| *b > 0).unwrap_or(5).into()) }
+            }
+            Some(unit) => {
+                let rate = u128::from(rate.amount).saturating_mul(unit.into()).max(1);
+                let cost = u128::from(nanos) * u128::from(bytes) / rate;
+                let most = u128::from(nanos) * (rate + u128::from(burst.unwrap_or(0))) / rate;
+                let whole = |nanos| u64::try_from(nanos).unwrap_or(u64::MAX);
+                Self { cost: whole(cost), most: whole(most) }
+            }
+        }
+    }
+
     /// As `xt_limit` counts: in steps of 100 µs (`XT_LIMIT_SCALE`).
     pub(super) fn of_packets(rate: LimitRate, burst: u32) -> Self {
         let steps = u64::from(rate.per_secs) * 10_000 / rate.amount.max(1);
@@ -78,6 +106,30 @@ impl RuleState {
     /// How many addresses a list of `recent` holds.
     pub fn recent_len(&self, name: &str) -> usize {
         self.recent.len(name)
+    }
+
+    /// How many elements a set has that packets change; `None` as long as none has.
+    pub fn set_len(&self, family: nft::TableFamily, table: &str, set: &str) -> Option<usize> {
+        let place = Place {
+            language: Language::Nft(family),
+            table: table.into(),
+            chain: set.into(),
+            rule: 0,
+            part: 0,
+        };
+        self.sets.get(&place).map(Dynamic::len)
+    }
+
+    /// What a hash with a seed that is not known was for a key.
+    pub(super) fn hashed(&self, place: &Place, key: &[u8]) -> Option<u32> {
+        if self.hashes.is_empty() { None } else { self.hashes.get(&(place.clone(), key.to_vec())).copied() }
+    }
+
+    /// Remembers it, as far as there is room.
+    pub(super) fn remember_hash(&mut self, place: Place, key: Vec<u8>, hash: u32) {
+        if self.hashes.len() < HASHES {
+            self.hashes.insert((place, key), hash);
+        }
     }
 
     /// Whether a packet is within the rate at a place. A bucket that was not used yet is full.

@@ -11,8 +11,9 @@ use super::{CtSeen, Decision, Host, Prepared, RuleState, Rules, Seen, Sets, Tupl
 use crate::dataplane::choices::Choices;
 use crate::packet::{self, Ip, Ipv4Meta, TcpSegment, View};
 use crate::plan::netfilter::CtState;
+use crate::plan::nft::Statement;
 use crate::plan::xt::{self, AddrType, Policy, SetRef, Target};
-use crate::plan::{Family, Hook, Netfilter, Origin, Ruleset, Truth, Unknown};
+use crate::plan::{Family, Hook, Netfilter, Origin, Ruleset, Truth, Unknown, nft};
 use crate::time::Instant;
 
 /// 192.168.0.1 is local on `eth0`, 10.244.0.0/16 behind `cni0`, the rest behind `eth0`. The set `known` holds 10.0.0.1.
@@ -205,4 +206,60 @@ pub(super) fn rule(matches: impl Into<Vec<xt::Match>>, target: impl Into<Option<
         counters: None,
         origin: Origin::implied("test"),
     }
+}
+
+/// A namespace with one table of `nft`, whose chains by the names of hooks hang there.
+pub(super) fn nft(
+    family: nft::TableFamily,
+    sets: Vec<nft::Set>,
+    chains: Vec<(&str, Vec<Vec<Statement>>)>,
+) -> Netfilter {
+    let chains = chains.into_iter().map(|(name, rules)| {
+        let hook = match name {
+            "prerouting" => Some(Hook::Prerouting),
+            "output" => Some(Hook::Output),
+            "postrouting" => Some(Hook::Postrouting),
+            _ => None,
+        };
+        let kind = nft::ChainKind::Filter;
+        let base = |hook| nft::Base { kind, hook, devices: Vec::new(), priority: 0, policy: Policy::Accept };
+        let origin = Origin::implied("test");
+        let rule = |statements| nft::Rule { statements, comment: None, handle: None, origin: origin.clone() };
+        let rules = rules.into_iter().map(rule).collect();
+        Arc::new(nft::Chain { name: name.into(), base: hook.map(base), comment: None, rules })
+    });
+    let table = nft::Table {
+        family,
+        name: "t".into(),
+        flags: Vec::new(),
+        comment: None,
+        sets: sets.into_iter().map(Arc::new).collect(),
+        chains: chains.collect(),
+        others: Vec::new(),
+        origin: Origin::implied("test"),
+    };
+    Netfilter::Whole(Arc::new(Ruleset { xt: Vec::new(), nft: alloc::vec![table] }))
+}
+
+/// A set or map of `nft`.
+pub(super) fn set(name: &str, elements: Vec<nft::Element>) -> nft::Set {
+    nft::Set {
+        name: name.into(),
+        key: Vec::new(),
+        key_typeof: None,
+        data: Vec::new(),
+        flags: nft::SetFlags::default(),
+        timeout_ms: None,
+        gc_interval_ms: None,
+        size: None,
+        auto_merge: false,
+        comment: None,
+        elements,
+        origin: Origin::implied("test"),
+    }
+}
+
+/// An element of it.
+pub(super) fn element(key: Vec<nft::Value>, data: Option<nft::Data>) -> nft::Element {
+    nft::Element { key, data, timeout_ms: None, expires_ms: None, comment: None, origin: None }
 }

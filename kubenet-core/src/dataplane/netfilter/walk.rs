@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 
 use super::prepared::{Base, Position, Prepared};
 use super::state::RuleState;
-use super::{Decision, Hit, Host, Seen, Sets, xt};
+use super::{Decision, Hit, Host, Seen, Sets, nft, xt};
 use crate::dataplane::choices::Choices;
 use crate::plan::{Netfilter, Origin, Unknown};
 
@@ -69,7 +69,7 @@ pub fn run<H: Host + Sets, C: Choices, R: Hits>(
     let walk = Walk { rules, state, host, choices, hits };
     match base.at {
         Position::Xt(table, chain) => xt::run(walk, ruleset, (table, chain), seen),
-        Position::Nft(_, _) => Decision::Accept,
+        Position::Nft(table, chain) => nft::run(walk, ruleset, (table, chain), seen),
     }
 }
 

@@ -24,6 +24,7 @@ use crate::plan::xt::{Chain, Inv, Match, Policy, Rule, Statistic, Table, Target}
 use crate::plan::{Ruleset, Truth, Unknown};
 
 pub(super) use self::index::required;
+pub(super) use self::target::{describe_nat, reject_name};
 
 /// Runs one built-in chain.
 pub(super) fn run<'w, H: Host + Sets, C: Choices, R: Hits>(
