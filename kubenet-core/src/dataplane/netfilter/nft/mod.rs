@@ -174,9 +174,9 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
 
     /// Whether one of the conditions fails, up to the first statement that has an effect.
     fn certainly_breaks(&mut self, at: &At<'_>, statements: &[Statement]) -> bool {
-        let conditions = statements.iter().take_while(|s| match s {
-            Statement::Match { left, right, .. } => expr::is_pure(left) && expr::is_pure(right),
-            _ => is_condition(s),
+        let conditions = statements.iter().take_while(|s| {
+            let Statement::Match { left, right, .. } = s else { return is_condition(s) };
+            expr::is_pure(left) && expr::is_pure(right)
         });
         for statement in conditions {
             if matches!(statement, Statement::Match { .. })

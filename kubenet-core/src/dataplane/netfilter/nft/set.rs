@@ -184,8 +184,10 @@ fn hash_of(key: &[Scalar<'_>]) -> u64 {
 }
 
 fn rehash(elements: &[Element], at: u32) -> u64 {
-    let key = elements.get(at as usize).map(|e| e.key.iter().filter_map(value::exact).collect());
-    hash_of(&key.unwrap_or_else(value::Key::new))
+    let element = elements.get(at as usize);
+    let key: value::Key<'_> =
+        element.into_iter().flat_map(|e| e.key.iter().filter_map(value::exact)).collect();
+    hash_of(&key)
 }
 
 fn field_of(elements: &[Element], at: u32, field: usize) -> Option<Scalar<'_>> {

@@ -20,7 +20,7 @@ use crate::dataplane::choices::Choices;
 use crate::packet::number;
 use crate::plan::Unknown;
 use crate::plan::netfilter::{PortRange, Reject};
-use crate::plan::nft::{CtKey, Data, Expr, Field, Meta, Nat, Op, SetOp, Statement, TableFamily, Value};
+use crate::plan::nft::{CtKey, Data, Expr, Meta, Nat, Op, SetOp, Statement, TableFamily, Value};
 
 impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
     /// Executes one statement.
@@ -147,28 +147,26 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
     }
 
     fn assign(&mut self, at: &At<'_>, target: &Expr, value: &Expr) -> Result<Go<'w>, Stop> {
-        match target {
-            Expr::Meta(Meta::Mark) => {
-                let mark = self.number(at, value)?;
-                self.seen.mark = mark;
-                self.hit(at, || format!("mark set {mark:#x}"));
-                Ok(Go::On)
-            }
-            Expr::Ct { key: CtKey::Mark, .. } => {
-                let mark = self.number(at, value)?;
-                if self.seen.tracked().is_some()
-                    && let Some(ct) = &mut self.seen.ct
-                {
-                    ct.mark = mark;
-                    self.hit(at, || format!("ct mark set {mark:#x}"));
-                }
-                Ok(Go::On)
-            }
-            // No rule that is modelled looks at these.
-            Expr::Meta(Meta::Priority) | Expr::Field(Field::IpDscp) => Ok(Go::On),
-            Expr::Other(text) if text.starts_with("meta nftrace") => Ok(Go::On),
-            target => Err(unmodelled(format_args!("{target:?} set …"))),
+        if matches!(target, Expr::Meta(Meta::Mark)) {
+            let mark = self.number(at, value)?;
+            self.seen.mark = mark;
+            self.hit(at, || format!("mark set {mark:#x}"));
+            return Ok(Go::On);
         }
+        if matches!(target, Expr::Ct { key: CtKey::Mark, .. }) {
+            let mark = self.number(at, value)?;
+            if self.seen.tracked().is_some()
+                && let Some(ct) = &mut self.seen.ct
+            {
+                ct.mark = mark;
+                self.hit(at, || format!("ct mark set {mark:#x}"));
+            }
+            return Ok(Go::On);
+        }
+        // No expression that is modelled looks at these.
+        let harmless = matches!(target, Expr::Meta(Meta::Priority))
+            || matches!(target, Expr::Other(text) if text.starts_with("meta nftrace"));
+        if harmless { Ok(Go::On) } else { Err(unmodelled(format_args!("{target:?} set …"))) }
     }
 
     fn number(&mut self, at: &At<'_>, value: &Expr) -> Result<u32, Stop> {

@@ -132,37 +132,30 @@ impl<'w, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, '_, H, C, R> {
             if self.hotdrop && eval::reads_header(condition, self.seen) {
                 return Matched::Drop;
             }
-            let holds = match condition {
-                Match::Recent(recent) => self.walk.state.recent.matches(recent, self.seen),
-                Match::Limit { rate, burst } => {
-                    let price = Price::of_packets(*rate, *burst);
-                    self.walk.state.within(self.memory(chain, at, part), price, self.seen.now)
+            let holds = if let Match::Recent(recent) = condition {
+                self.walk.state.recent.matches(recent, self.seen)
+            } else if let Match::Limit { rate, burst } = condition {
+                let price = Price::of_packets(*rate, *burst);
+                self.walk.state.within(self.memory(chain, at, part), price, self.seen.now)
+            } else if let Match::Statistic(Statistic::Nth { every, packet, not }) = condition {
+                let memory = self.memory(chain, at, part);
+                (self.walk.state.count(memory, *every) == *packet) != *not
+            } else if let Match::Statistic(Statistic::Random(random)) = condition {
+                if share.is_none() && rest.iter().all(eval::is_pure) {
+                    share = Some(*random);
+                    continue;
                 }
-                Match::Statistic(Statistic::Nth { every, packet, not }) => {
-                    let memory = self.memory(chain, at, part);
-                    (self.walk.state.count(memory, *every) == *packet) != *not
+                if self.certainly_fails(rest) {
+                    return Matched::No;
                 }
-                Match::Statistic(Statistic::Random(random)) => {
-                    if share.is_none() && rest.iter().all(eval::is_pure) {
-                        share = Some(*random);
-                        continue;
-                    }
-                    if self.certainly_fails(rest) {
-                        return Matched::No;
-                    }
-                    self.alone(chain, *random)
-                }
-                pure => match eval::pure(pure, self.seen, self.walk.host) {
+                self.alone(chain, *random)
+            } else {
+                match eval::pure(condition, self.seen, self.walk.host) {
                     Truth::Yes => true,
                     Truth::No => false,
-                    Truth::Unknown(unknown) => {
-                        return if self.certainly_fails(rest) {
-                            Matched::No
-                        } else {
-                            Matched::Unknown(unknown)
-                        };
-                    }
-                },
+                    Truth::Unknown(_) if self.certainly_fails(rest) => false,
+                    Truth::Unknown(unknown) => return Matched::Unknown(unknown),
+                }
             };
             if !holds {
                 return Matched::No;
@@ -224,17 +217,20 @@ impl<'w, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, '_, H, C, R> {
         let mut share = None;
         let mut end = false;
         for condition in &rule.matches {
-            match condition {
-                Match::Statistic(Statistic::Random(random)) if share.is_none() => share = Some(*random),
-                condition if !eval::is_pure(condition) => {
-                    end = true;
-                    break;
-                }
-                condition => match eval::pure(condition, self.seen, self.walk.host) {
-                    Truth::Yes => {}
-                    Truth::No => return Ahead::No,
-                    Truth::Unknown(_) => end = true,
-                },
+            if self.hotdrop && eval::reads_header(condition, self.seen) {
+                return Ahead::End;
+            }
+            if let Match::Statistic(Statistic::Random(random)) = condition {
+                end |= share.replace(*random).is_some();
+                continue;
+            }
+            if !eval::is_pure(condition) {
+                return Ahead::End;
+            }
+            match eval::pure(condition, self.seen, self.walk.host) {
+                Truth::Yes => {}
+                Truth::No => return Ahead::No,
+                Truth::Unknown(_) => end = true,
             }
         }
         match share {
