@@ -13,6 +13,7 @@
 mod call;
 mod chance;
 mod index;
+mod ipset;
 mod nft;
 mod prepared;
 mod recent;
@@ -150,7 +151,7 @@ pub trait Host {
     fn link_index(&self, name: &str) -> Option<u32>;
 }
 
-/// What rules ask of IP sets (`ipset`).
+/// What rules ask of sets of `ipset` that the ruleset does not hold.
 pub trait Sets {
     /// Whether the set holds what the packet shows in the directions of the reference.
     fn contains(&self, set: &SetRef, seen: &Seen<'_>) -> Truth;

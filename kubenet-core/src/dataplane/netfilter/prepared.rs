@@ -10,14 +10,15 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::cell::OnceCell;
+use core::cell::{OnceCell, RefCell};
 
 use super::index::{ChainIndex, Cursor, LONG};
+use super::ipset::IpSetIndex;
 use super::nft::SetIndex;
 use super::state::Map;
 use super::{Seen, nft, xt};
 use crate::plan::nft::{ChainKind, TableFamily};
-use crate::plan::{Family, Hook, Netfilter};
+use crate::plan::{Family, Hook, IpSet, Netfilter, Ruleset};
 use crate::plan::{nft as plan_nft, xt as plan_xt};
 
 /// A base chain: where its hook runs it, and where it stands in the ruleset.
@@ -45,7 +46,15 @@ pub struct Prepared {
     bases: [[Vec<Base>; HOOKS]; 2],
     xt: Vec<Table>,
     nft: Vec<Table>,
+    ipset_names: OnceCell<Map<Arc<str>, u32>>,
+    ipsets: Vec<OnceCell<Box<IpSetIndex>>>,
+    /// Chains and sets of `nft` that were made when they were looked up: they do not depend on the packet.
+    made_chains: Made<plan_nft::Chain>,
+    made_sets: Made<plan_nft::Set>,
 }
+
+/// What was made, by the number of its table and its name; `None` where nothing is.
+type Made<T> = RefCell<Map<(u32, Arc<str>), Option<Arc<T>>>>;
 
 const HOOKS: usize = 7;
 /// Sets with so many elements are scanned.
@@ -133,6 +142,7 @@ impl Prepared {
                 }
             }
         }
+        prepared.ipsets = ruleset.ipsets.iter().map(|_| OnceCell::new()).collect();
         for base in prepared.bases.iter_mut().flatten() {
             base.sort_by_key(|base| (base.priority, base.own));
         }
@@ -188,6 +198,39 @@ impl Prepared {
         }
     }
 
+    /// A chain of `nft` that is made when it is looked up, once.
+    pub(super) fn made_chain(
+        &self,
+        table: u32,
+        name: &Arc<str>,
+        make: impl FnOnce() -> Option<Arc<plan_nft::Chain>>,
+    ) -> Option<Arc<plan_nft::Chain>> {
+        made(&self.made_chains, table, name, make)
+    }
+
+    /// A set of `nft` that is made when it is looked up, once.
+    pub(super) fn made_set(
+        &self,
+        table: u32,
+        name: &Arc<str>,
+        make: impl FnOnce() -> Option<Arc<plan_nft::Set>>,
+    ) -> Option<Arc<plan_nft::Set>> {
+        made(&self.made_sets, table, name, make)
+    }
+
+    /// The set of `ipset` with this name, and its number. O(sets) once.
+    pub(super) fn ipset<'r>(&self, ruleset: &'r Ruleset, name: &str) -> Option<(u32, &'r IpSet)> {
+        let names = self.ipset_names.get_or_init(|| by_name(ruleset.ipsets.iter().map(|set| &set.name)));
+        let number = *names.get(name)?;
+        Some((number, ruleset.ipsets.get(number as usize)?))
+    }
+
+    /// The index of a set of `ipset`. O(entries) once.
+    pub(super) fn ipset_index(&self, number: u32, set: &IpSet) -> Option<&IpSetIndex> {
+        let cell = self.ipsets.get(number as usize)?;
+        Some(cell.get_or_init(|| Box::new(IpSetIndex::new(set))))
+    }
+
     /// The index of a set. O(elements) once; `None` for a few elements.
     pub(super) fn set_index(&self, table: u32, number: u32, set: &plan_nft::Set) -> Option<&SetIndex> {
         if set.elements.len() <= FEW {
@@ -210,6 +253,20 @@ impl Prepared {
             None => Cursor::all(chain.rules.len()),
         }
     }
+}
+
+fn made<T>(
+    cache: &Made<T>,
+    table: u32,
+    name: &Arc<str>,
+    make: impl FnOnce() -> Option<Arc<T>>,
+) -> Option<Arc<T>> {
+    if let Some(known) = cache.borrow().get(&(table, name.clone())) {
+        return known.clone();
+    }
+    let made = make();
+    cache.borrow_mut().insert((table, name.clone()), made.clone());
+    made
 }
 
 /// The families whose packets a table sees.

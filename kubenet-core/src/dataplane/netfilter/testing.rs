@@ -238,7 +238,7 @@ pub(super) fn nft(
         others: Vec::new(),
         origin: Origin::implied("test"),
     };
-    Netfilter::Whole(Arc::new(Ruleset { xt: Vec::new(), nft: alloc::vec![table] }))
+    Netfilter::Whole(Arc::new(Ruleset { nft: alloc::vec![table], ..Ruleset::default() }))
 }
 
 /// A set or map of `nft`.

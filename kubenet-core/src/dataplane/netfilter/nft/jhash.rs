@@ -58,3 +58,31 @@ fn word(bytes: &[u8], at: usize) -> Word {
 pub(super) fn scale(hash: u32, count: u32) -> u32 {
     ((u64::from(hash) * u64::from(count)) >> 32) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: &[u8], seed: u32, expected: u32) {
+        assert_eq!(scale(jhash(bytes, seed), 100_000), expected);
+    }
+
+    /// Marks that Linux 6.18 set by `meta mark set jhash … mod 100000 seed …`, read from a set.
+    #[test]
+    fn the_kernel_gives_the_same_numbers() {
+        let concat = |addr: &[u8], port: u16| [addr, &port.to_be_bytes(), &[0, 0]].concat();
+        let v4 = [10, 9, 0, 1];
+        check(&concat(&v4, 40_000), 1, 0xae7f);
+        check(&concat(&v4, 1000), 1, 0xfa45);
+        check(&concat(&v4, 1001), 1, 0x126c1);
+        check(&v4, 0xdead_beef, 0xfad7);
+        let v6 = core::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).octets();
+        check(&concat(&v6, 40_000), 7, 0x220c);
+        check(&concat(&v6, 1001), 7, 0x304d);
+        check(&concat(&v6, 1000), 7, 0x16157);
+        check(&1000_u16.to_be_bytes(), 2, 0x7bb9);
+        check(&40_000_u16.to_be_bytes(), 2, 0xc70e);
+        check(&1001_u16.to_be_bytes(), 2, 0x184e1);
+    }
+}

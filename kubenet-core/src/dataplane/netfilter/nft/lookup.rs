@@ -104,8 +104,7 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
             };
             return Ok(element.filter(|e| !gone(e) && set::lives(set, e, now)).map(Hit::Held));
         }
-        let made = rules.netfilter.supply().and_then(|supply| supply.nft_set(family, table, name));
-        let Some(set) = made else { return Err(self.no_set(name)) };
+        let Some(set) = self.made_set(name) else { return Err(self.no_set(name)) };
         let found = known(set::scan(&set.elements, &key), format_args!("set {name}"))?;
         let element = found.and_then(|at| set.elements.get(at as usize));
         Ok(element.filter(|e| !changed && set::lives(&set, e, now)).cloned().map(Hit::Made))
@@ -118,15 +117,22 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
         Some((number, self.table.sets.get(number as usize)?))
     }
 
+    /// The set with this name, if it is made when it is looked up.
+    fn made_set(&self, name: &Arc<str>) -> Option<Arc<Set>> {
+        let rules = self.walk.rules;
+        let supply = rules.netfilter.supply()?;
+        let make = || supply.nft_set(self.table.family, &self.table.name, name);
+        rules.prepared.made_set(self.number, name, make)
+    }
+
     /// The elements of a set that packets change.
     pub(super) fn dynamic(&mut self, name: &Arc<str>) -> Result<&mut Dynamic, Stop> {
         let place = self.place_of(name);
         if !self.walk.state.sets.contains_key(&place) {
             let now = self.seen.now;
-            let supply = self.walk.rules.netfilter.supply();
             let dynamic = match self.set(name) {
                 Some((_, set)) => Dynamic::new(set, now),
-                None => match supply.and_then(|s| s.nft_set(self.table.family, &self.table.name, name)) {
+                None => match self.made_set(name) {
                     Some(set) => Dynamic::new(&set, now),
                     None => return Err(self.no_set(name)),
                 },

@@ -210,14 +210,16 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
     }
 
     /// The chain with this name: one that is there, or one that is made.
-    fn chain(&self, name: &str) -> Option<Frame<'w, Chain>> {
+    fn chain(&self, name: &Arc<str>) -> Option<Frame<'w, Chain>> {
         let rules = self.walk.rules;
         let names = self.table.chains.iter().map(|chain| &chain.name);
         if let Some(place) = rules.prepared.nft(self.number).and_then(|table| table.named(names, name)) {
             let chain = self.table.chains.get(place as usize)?;
             return Some(Frame::new(ChainRef::Held(&**chain), self.cursor_of(rules, place, chain)));
         }
-        let made = rules.netfilter.supply()?.nft_chain(self.table.family, &self.table.name, name)?;
+        let supply = rules.netfilter.supply()?;
+        let make = || supply.nft_chain(self.table.family, &self.table.name, name);
+        let made = rules.prepared.made_chain(self.number, name, make)?;
         let cursor = Cursor::all(made.rules.len());
         Some(Frame::new(ChainRef::Made(made), cursor))
     }

@@ -7,7 +7,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::net::IpAddr;
 
-use super::super::{Host, Seen, Sets};
+use super::super::walk::Rules;
+use super::super::{Host, Seen, Sets, ipset};
 use crate::packet::number;
 use crate::plan::netfilter::{CtStatus, PortRange};
 use crate::plan::xt::{
@@ -59,7 +60,7 @@ pub(super) const fn reads_header(condition: &Match, seen: &Seen<'_>) -> bool {
 }
 
 /// Whether the match holds. Of those that remember something ([`is_pure`]) it is not known.
-pub(super) fn pure<H: Host + Sets>(condition: &Match, seen: &Seen<'_>, host: &H) -> Truth {
+pub(super) fn pure<H: Host + Sets>(condition: &Match, seen: &Seen<'_>, host: &H, rules: Rules<'_>) -> Truth {
     let ip = seen.ip;
     let holds = match condition {
         Match::Source(net) => net.value.contains(&ip.src) != net.not,
@@ -84,7 +85,8 @@ pub(super) fn pure<H: Host + Sets>(condition: &Match, seen: &Seen<'_>, host: &H)
         Match::Owner { uid, gid, socket_exists } => return is_owned(*uid, *gid, *socket_exists, seen),
         Match::Physdev(physdev) => is_port(physdev, seen),
         Match::Set { set, options } => {
-            return match host.contains(&set.value, seen) {
+            let holds = ipset::contains(&set.value, seen, rules).map(truth);
+            return match holds.unwrap_or_else(|| host.contains(&set.value, seen)) {
                 truth if options.is_empty() => truth_of_inverted(truth, set.not),
                 unknown @ Truth::Unknown(_) => unknown,
                 Truth::Yes | Truth::No => unmodelled(format_args!("set --match-set {} …", set.value.name)),

@@ -150,7 +150,7 @@ impl<'w, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, '_, H, C, R> {
                 }
                 self.alone(chain, *random)
             } else {
-                match eval::pure(condition, self.seen, self.walk.host) {
+                match eval::pure(condition, self.seen, self.walk.host, self.walk.rules) {
                     Truth::Yes => true,
                     Truth::No => false,
                     Truth::Unknown(_) if self.certainly_fails(rest) => false,
@@ -167,7 +167,9 @@ impl<'w, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, '_, H, C, R> {
     /// Whether one of the matches fails, up to the first that remembers something.
     fn certainly_fails(&self, matches: &[Match]) -> bool {
         let known = matches.iter().take_while(|m| eval::is_pure(m) || eval::is_random(m));
-        known.filter(|m| eval::is_pure(m)).any(|m| eval::pure(m, self.seen, self.walk.host) == Truth::No)
+        known
+            .filter(|m| eval::is_pure(m))
+            .any(|m| eval::pure(m, self.seen, self.walk.host, self.walk.rules) == Truth::No)
     }
 
     /// One random match by itself.
@@ -227,7 +229,7 @@ impl<'w, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, '_, H, C, R> {
             if !eval::is_pure(condition) {
                 return Ahead::End;
             }
-            match eval::pure(condition, self.seen, self.walk.host) {
+            match eval::pure(condition, self.seen, self.walk.host, self.walk.rules) {
                 Truth::Yes => {}
                 Truth::No => return Ahead::No,
                 Truth::Unknown(_) => end = true,

@@ -6,22 +6,30 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::super::Prepared;
 use super::super::testing::{Node, Packet, iptables, rule};
 use super::*;
 use crate::dataplane::choices::{Probability, Seeded, explore};
-use crate::plan::Hook;
 use crate::plan::netfilter::{CtState, CtStatus, LimitRate, NatFlags, PortRange, Reject};
 use crate::plan::xt::{
     AddrType, Addrtype, Connmark, Conntrack, IcmpType, Masked, Multiport, NatTo, Physdev, PortSide, Ports,
     Recent, RecentOp, SetRef, Tcp,
 };
+use crate::plan::{Hook, Netfilter};
 use crate::time::{Duration, Instant};
 
 const PACKET: &str = "tcp 10.0.0.1 1234 192.168.0.1 80";
 
+/// What a match says where there are no sets.
+fn pure(condition: &Match, seen: &Seen<'_>) -> Truth {
+    let (netfilter, prepared) = (Netfilter::Empty, Prepared::default());
+    let rules = walk::Rules { netfilter: &netfilter, prepared: &prepared, mode: WalkMode::Indexed };
+    eval::pure(condition, seen, &super::super::testing::Machine, rules)
+}
+
 fn truth(condition: &Match, packet: &str, hook: Hook) -> &'static str {
     let packet = Packet::new(packet).at(hook);
-    match eval::pure(condition, &packet.seen(), &super::super::testing::Machine) {
+    match pure(condition, &packet.seen()) {
         Truth::Yes => "yes",
         Truth::No => "no",
         Truth::Unknown(_) => "unknown",
@@ -65,7 +73,7 @@ fn dnat(last: u8) -> Target {
 
 /// What a table does with a packet.
 #[track_caller]
-fn walk(table: &str, chains: Vec<(&str, Vec<Rule>)>, packet: &Packet, expected: &str) {
+fn walk_table(table: &str, chains: Vec<(&str, Vec<Rule>)>, packet: &Packet, expected: &str) {
     for mode in [WalkMode::Plain, WalkMode::Indexed] {
         let mut node = Node { mode, ..Node::new(iptables(table, chains.clone())) };
         assert_eq!(node.ask(packet, &mut Seeded(0)), expected, "{mode:?}");
@@ -74,7 +82,7 @@ fn walk(table: &str, chains: Vec<(&str, Vec<Rule>)>, packet: &Packet, expected: 
 
 #[track_caller]
 fn walk_prerouting(chains: Vec<(&str, Vec<Rule>)>, expected: &str) {
-    walk("nat", chains, &Packet::new(PACKET), expected);
+    walk_table("nat", chains, &Packet::new(PACKET), expected);
 }
 
 #[test]
@@ -131,17 +139,13 @@ fn without_a_connection_only_its_state_can_match() {
     let direction = Match::Conntrack(Conntrack { original: Some(true), ..Conntrack::default() });
     check(direction.clone(), PACKET, ["yes", "yes"]);
     let untracked = Packet { ct: None, ..Packet::new(PACKET) };
-    let host = super::super::testing::Machine;
-    assert_eq!(eval::pure(&direction, &untracked.seen(), &host), Truth::No);
-    assert_eq!(
-        eval::pure(&state(vec![CtState::Invalid], vec![], false), &untracked.seen(), &host),
-        Truth::Yes
-    );
+    assert_eq!(pure(&direction, &untracked.seen()), Truth::No);
+    assert_eq!(pure(&state(vec![CtState::Invalid], vec![], false), &untracked.seen()), Truth::Yes);
     let mut seen = untracked.seen();
     seen.notrack = true;
-    assert_eq!(eval::pure(&state(vec![CtState::Untracked], vec![], false), &seen, &host), Truth::Yes);
+    assert_eq!(pure(&state(vec![CtState::Untracked], vec![], false), &seen), Truth::Yes);
     let mark = Match::Connmark(Inv::not(Masked { value: 1, mask: 1 }));
-    assert_eq!(eval::pure(&mark, &untracked.seen(), &host), Truth::No);
+    assert_eq!(pure(&mark, &untracked.seen()), Truth::No);
 }
 
 #[test]
@@ -262,7 +266,7 @@ fn a_cut_off_header_ends_the_packet_where_a_match_reads_it() {
         "PREROUTING",
         vec![rule([Match::Protocol(Inv::is(17)), dport(80)], None), rule([dport(80)], None)],
     )];
-    walk("nat", chains, &packet, "drop, dropped");
+    walk_table("nat", chains, &packet, "drop, dropped");
 }
 
 #[test]
