@@ -21,6 +21,7 @@
 
 mod fault;
 mod port_ref;
+mod proxy;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -38,6 +39,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::fault::{Fault, FaultError, Where};
 pub use self::port_ref::{PortRef, PortRefError};
+pub use self::proxy::{DetectLocalMode, NodePortAddresses, ProxyWordsError};
 pub use self::words::{Cni, ProxyMode, Resolver, Underlay, WordError};
 use crate::addr::Family;
 
@@ -97,6 +99,18 @@ pub struct Assume {
     /// Which kube-proxy. Only `1.36` so far.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "proxy_version")]
     pub proxy_version: Option<String>,
+    /// How kube-proxy tells packets of pods from others: `ClusterCIDR` and so on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detect_local_mode: Option<DetectLocalMode>,
+    /// Whether kube-proxy masquerades everything to a cluster IP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masquerade_all: Option<bool>,
+    /// At which addresses of nodes node ports answer: `all`, `primary` or prefixes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_port_addresses: Option<NodePortAddresses>,
+    /// Whether node ports answer at 127.0.0.1 too, in mode `iptables`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub localhost_node_ports: Option<bool>,
     /// Whether the CNI enforces NetworkPolicies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_enforced: Option<bool>,
@@ -181,7 +195,7 @@ pub enum AssumeError {
 }
 
 /// The names of all fields, as serde has them.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 22] = [
     "cni",
     "underlay",
     "clusterCidr",
@@ -192,6 +206,10 @@ pub const KEYS: [&str; 18] = [
     "mtu",
     "proxyMode",
     "proxyVersion",
+    "detectLocalMode",
+    "masqueradeAll",
+    "nodePortAddresses",
+    "localhostNodePorts",
     "policyEnforced",
     "sysctls",
     "resolver",
@@ -222,6 +240,10 @@ impl Assume {
             mtu: self.mtu.or(below.mtu),
             proxy_mode: self.proxy_mode.or(below.proxy_mode),
             proxy_version: self.proxy_version.or(below.proxy_version),
+            detect_local_mode: self.detect_local_mode.or(below.detect_local_mode),
+            masquerade_all: self.masquerade_all.or(below.masquerade_all),
+            node_port_addresses: self.node_port_addresses.or(below.node_port_addresses),
+            localhost_node_ports: self.localhost_node_ports.or(below.localhost_node_ports),
             policy_enforced: self.policy_enforced.or(below.policy_enforced),
             sysctls: below.sysctls,
             resolver: self.resolver.or(below.resolver),
@@ -252,6 +274,10 @@ impl Assume {
             "mtu" => self.mtu = Some(read(key, value)?),
             "proxyMode" => self.proxy_mode = Some(read(key, value)?),
             "proxyVersion" => self.proxy_version = Some(parse_proxy_version(value).map_err(wrong)?),
+            "detectLocalMode" => self.detect_local_mode = Some(read(key, value)?),
+            "masqueradeAll" => self.masquerade_all = Some(read(key, value)?),
+            "nodePortAddresses" => self.node_port_addresses = Some(read(key, value)?),
+            "localhostNodePorts" => self.localhost_node_ports = Some(read(key, value)?),
             "policyEnforced" => self.policy_enforced = Some(read(key, value)?),
             "sysctls" => {
                 let (name, number) = pair(key, value)?;

@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::settings::{DEFAULT_CLUSTER_CIDR, DEFAULT_NODE_NETWORK, DEFAULT_SERVICE_CIDR};
-use super::{Cni, Setting, Settings, Underlay};
+use super::{Cni, NodePortAddresses, ProxyMode, Setting, Settings, Underlay};
 use crate::addr::Family;
 use crate::assume::{Assume, PROXY_VERSION};
 
@@ -61,6 +61,10 @@ pub(super) fn settings(detected: Settings, facts: &Facts, assume: &Assume) -> Se
     give(&mut s.mtu, assume.mtu);
     give(&mut s.proxy_mode, assume.proxy_mode);
     give(&mut s.proxy_version, assume.proxy_version.clone());
+    give(&mut s.detect_local_mode, assume.detect_local_mode.clone());
+    give(&mut s.masquerade_all, assume.masquerade_all);
+    give(&mut s.node_port_addresses, assume.node_port_addresses.clone());
+    give(&mut s.localhost_node_ports, assume.localhost_node_ports);
     give(&mut s.policy_enforced, assume.policy_enforced);
     give(&mut s.resolver, assume.resolver);
     if !assume.sysctls.is_empty() {
@@ -76,6 +80,9 @@ pub(super) fn settings(detected: Settings, facts: &Facts, assume: &Assume) -> Se
             Cni::Bridge | Cni::Flannel => false,
             Cni::Kindnet | Cni::Other(_) => true,
         };
+    }
+    if s.node_port_addresses.is_assumed() && s.proxy_mode.value == ProxyMode::Nftables {
+        s.node_port_addresses.value = NodePortAddresses::Primary;
     }
     if s.proxy_version.is_assumed() {
         s.proxy_version.value = String::from(PROXY_VERSION);

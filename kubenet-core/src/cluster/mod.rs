@@ -40,8 +40,8 @@ pub use self::index::{Cluster, NodeRange, Parts};
 pub use self::kind::Kind;
 pub use self::resolve::resolve;
 pub use self::settings::{
-    Cni, DEFAULT_CLUSTER_CIDR, DEFAULT_NODE_NETWORK, DEFAULT_SERVICE_CIDR, Evidence, ProxyMode, Resolver,
-    Setting, Settings, Underlay,
+    Cni, DEFAULT_CLUSTER_CIDR, DEFAULT_NODE_NETWORK, DEFAULT_SERVICE_CIDR, DetectLocalMode, Evidence,
+    NodePortAddresses, ProxyMode, Resolver, Setting, Settings, Underlay,
 };
 pub use self::slices::{Endpoint, EndpointPort, EndpointSlice, read_slice};
 use crate::addr::Protocol;

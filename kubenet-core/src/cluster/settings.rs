@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::assume::PROXY_VERSION;
-pub use crate::assume::{Cni, ProxyMode, Resolver, Underlay};
+pub use crate::assume::{Cni, DetectLocalMode, NodePortAddresses, ProxyMode, Resolver, Underlay};
 use crate::origin::Origin;
 
 /// Why a setting has its value.
@@ -84,6 +84,14 @@ pub struct Settings {
     pub proxy_mode: Setting<ProxyMode>,
     /// Which kube-proxy, such as `1.36`.
     pub proxy_version: Setting<String>,
+    /// How kube-proxy tells packets of pods from others.
+    pub detect_local_mode: Setting<DetectLocalMode>,
+    /// Whether kube-proxy masquerades everything to a cluster IP.
+    pub masquerade_all: Setting<bool>,
+    /// At which addresses of nodes node ports answer.
+    pub node_port_addresses: Setting<NodePortAddresses>,
+    /// Whether node ports answer at 127.0.0.1 too.
+    pub localhost_node_ports: Setting<bool>,
     /// Whether the CNI enforces NetworkPolicies.
     pub policy_enforced: Setting<bool>,
     /// Sysctls that every node has, by name, such as `net.bridge.bridge-nf-call-iptables`.
@@ -114,6 +122,10 @@ impl Default for Settings {
             mtu: Setting::assumed(1500),
             proxy_mode: Setting::assumed(ProxyMode::Iptables),
             proxy_version: Setting::assumed(PROXY_VERSION.into()),
+            detect_local_mode: Setting::assumed(DetectLocalMode::ClusterCidr),
+            masquerade_all: Setting::assumed(false),
+            node_port_addresses: Setting::assumed(NodePortAddresses::All),
+            localhost_node_ports: Setting::assumed(true),
             policy_enforced: Setting::assumed(false),
             sysctls: Setting::assumed(BTreeMap::from([("net.bridge.bridge-nf-call-iptables".into(), 1)])),
             resolver: Setting::assumed(Resolver::Glibc),

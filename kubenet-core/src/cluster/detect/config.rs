@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::cni::Enforcer;
 use super::{Claim, Claims, Found, Rank, args};
-use crate::cluster::Underlay;
+use crate::cluster::{DetectLocalMode, Underlay};
 use crate::k8s::Objects;
 use crate::k8s::load::embedded;
 use crate::k8s::types::{ConfigMap, Shared};
@@ -97,6 +97,23 @@ fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
 /// `KubeProxyConfiguration`.
 fn kube_proxy(file: &File, found: &mut Found) {
     file.ranges(&["clusterCIDR"], &mut found.cluster_cidr, Rank::Config);
+    detect_local(file, found);
+    for (key, claims) in [
+        ("masqueradeAll", &mut found.masquerade_all),
+        ("localhostNodePorts", &mut found.localhost_node_ports),
+    ] {
+        if let Some(on) = at(&file.value, &["iptables", key]).and_then(Value::as_bool) {
+            claims.add(file.claim(on, &format!("iptables.{key} {on}"), Rank::Running));
+        }
+    }
+    let addresses = file.value.get("nodePortAddresses").and_then(Value::as_array);
+    if let Some(list) = addresses.filter(|list| !list.is_empty()) {
+        let words: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+        if let Ok(addresses) = words.join(",").parse() {
+            let said = format!("nodePortAddresses {}", words.join(", "));
+            found.node_port_addresses.add(file.claim(addresses, &said, Rank::Running));
+        }
+    }
     let Some(mode) = file.value.get("mode").and_then(Value::as_str) else {
         let because = format!("{} says no mode, which means iptables", file.shown);
         return args::default_mode(because, &file.origin, found);
@@ -107,6 +124,28 @@ fn kube_proxy(file: &File, found: &mut Found) {
     } else if let Ok(value) = mode.to_ascii_lowercase().parse() {
         found.proxy_mode.add(file.claim(value, &format!("mode {mode}"), Rank::Running));
     }
+}
+
+/// How kube-proxy tells packets of pods from others. `ClusterCIDR` is the default, and tells nothing without a range.
+fn detect_local(file: &File, found: &mut Found) {
+    let stated = file.text(&["detectLocalMode"]);
+    let name = |key: &str| file.text(&["detectLocal", key]).map(String::from);
+    let mode = match stated.unwrap_or("ClusterCIDR") {
+        "NodeCIDR" => Some(DetectLocalMode::NodeCidr),
+        "BridgeInterface" => name("bridgeInterface").map(DetectLocalMode::BridgeInterface),
+        "InterfaceNamePrefix" => name("interfaceNamePrefix").map(DetectLocalMode::InterfaceNamePrefix),
+        "ClusterCIDR" if file.text(&["clusterCIDR"]).is_none() => Some(DetectLocalMode::None),
+        "ClusterCIDR" => Some(DetectLocalMode::ClusterCidr),
+        _ => None,
+    };
+    let Some(mode) = mode else { return };
+    let said = match (stated, &mode) {
+        (Some(stated), DetectLocalMode::None) => format!("detectLocalMode {stated} and no clusterCIDR"),
+        (Some(stated), _) => format!("detectLocalMode {stated}"),
+        (None, DetectLocalMode::None) => "no clusterCIDR to detect local traffic by".to_string(),
+        (None, _) => "no detectLocalMode, which means ClusterCIDR".to_string(),
+    };
+    found.detect_local_mode.add(file.claim(mode, &said, Rank::Running));
 }
 
 /// kubeadm's `ClusterConfiguration`.

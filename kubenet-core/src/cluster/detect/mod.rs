@@ -27,7 +27,7 @@ use ipnet::IpNet;
 
 use self::agent::Agent;
 use self::claim::{Claim, Claims, Rank};
-use super::{Cni, Effect, ProxyMode, Setting, Settings, Underlay};
+use super::{Cni, DetectLocalMode, Effect, NodePortAddresses, ProxyMode, Setting, Settings, Underlay};
 use crate::addr::Family;
 use crate::assume::Assume;
 use crate::k8s::Objects;
@@ -84,6 +84,10 @@ struct Found {
     mask_v6: Claims<u8>,
     mtu: Claims<u32>,
     proxy_mode: Claims<ProxyMode>,
+    detect_local_mode: Claims<DetectLocalMode>,
+    masquerade_all: Claims<bool>,
+    node_port_addresses: Claims<NodePortAddresses>,
+    localhost_node_ports: Claims<bool>,
     /// The version of kube-proxy, such as `v1.21.1`.
     proxy_version: Claims<String>,
     /// kube-proxy, where it is seen to run.
@@ -147,6 +151,13 @@ fn settle(
     found.mask_v6.settle("nodeCidrMaskV6", a.node_cidr_mask_v6.is_some(), &mut s.node_cidr_mask_v6, log);
     found.mtu.settle("mtu", a.mtu.is_some(), &mut s.mtu, log);
     found.proxy_mode.settle("proxyMode", a.proxy_mode.is_some(), &mut s.proxy_mode, log);
+    let said = a.detect_local_mode.is_some();
+    found.detect_local_mode.settle("detectLocalMode", said, &mut s.detect_local_mode, log);
+    found.masquerade_all.settle("masqueradeAll", a.masquerade_all.is_some(), &mut s.masquerade_all, log);
+    let said = a.node_port_addresses.is_some();
+    found.node_port_addresses.settle("nodePortAddresses", said, &mut s.node_port_addresses, log);
+    let said = a.localhost_node_ports.is_some();
+    found.localhost_node_ports.settle("localhostNodePorts", said, &mut s.localhost_node_ports, log);
     version::settle(found.proxy_version, &mut s.proxy_version, log);
     Detected { settings: s, dataplanes: found.dataplanes }
 }

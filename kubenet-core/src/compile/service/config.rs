@@ -10,7 +10,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use crate::addr::Family;
-use crate::cluster::{Cluster, ProxyMode};
+pub use crate::cluster::NodePortAddresses;
+use crate::cluster::{Cluster, DetectLocalMode, Node};
 
 /// The label that names a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -57,17 +58,6 @@ pub enum Detector {
     LinkPrefix(Arc<str>),
 }
 
-/// At which addresses of the node node ports answer (`--nodeport-addresses`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodePortAddresses {
-    /// At all of them.
-    All,
-    /// At those that are in one of these ranges.
-    In(Vec<IpNet>),
-    /// At the node's own address.
-    Primary,
-}
-
 impl ProxyConfig {
     /// A kube-proxy with defaults: no detector, no addresses, node ports everywhere.
     pub fn new(family: Family, node_name: impl Into<Arc<str>>) -> Self {
@@ -96,16 +86,14 @@ impl ProxyConfig {
             nets.iter().copied().filter(|net| Family::of_net(*net) == family).collect()
         };
         let own = node.addresses.iter().copied().filter(|addr| Family::of(*addr) == family);
-        let mode = settings.proxy_mode.value;
         Some(Self {
             zone: node.labels.iter().find(|(key, _)| &**key == ZONE).map(|(_, zone)| zone.clone()),
             node_ip: own.clone().next(),
             local_addresses: [loopback(family)].into_iter().chain(own).collect(),
-            detector: of_family(&settings.cluster_cidr.value).first().copied().map(Detector::Source),
-            node_port_addresses: match mode {
-                ProxyMode::Nftables => NodePortAddresses::Primary,
-                ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Userspace => NodePortAddresses::All,
-            },
+            detector: detector(cluster, node, family),
+            masquerade_all: settings.masquerade_all.value,
+            node_port_addresses: settings.node_port_addresses.value.clone(),
+            localhost_node_ports: settings.localhost_node_ports.value,
             service_cidrs: of_family(&settings.service_cidr.value),
             be_liberal: settings
                 .sysctls
@@ -149,6 +137,20 @@ impl ProxyConfig {
     fn of_family<'a>(&self, nets: &'a [IpNet]) -> impl Iterator<Item = IpNet> + use<'a> {
         let family = self.family;
         nets.iter().copied().filter(move |net| Family::of_net(*net) == family)
+    }
+}
+
+fn detector(cluster: &Cluster, node: &Node, family: Family) -> Option<Detector> {
+    let settings = &cluster.settings;
+    let source = |nets: &[IpNet]| {
+        nets.iter().copied().find(|net| Family::of_net(*net) == family).map(Detector::Source)
+    };
+    match &settings.detect_local_mode.value {
+        DetectLocalMode::ClusterCidr => source(&settings.cluster_cidr.value),
+        DetectLocalMode::NodeCidr => source(&node.pod_cidrs),
+        DetectLocalMode::BridgeInterface(name) => Some(Detector::Bridge(name.as_str().into())),
+        DetectLocalMode::InterfaceNamePrefix(prefix) => Some(Detector::LinkPrefix(prefix.as_str().into())),
+        DetectLocalMode::None => None,
     }
 }
 
