@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::layers::overlap;
-use super::{Cni, InputMode, Node, Pod, Service, Setting, Settings};
+use super::{Cni, ContainerPort, InputMode, Node, Pod, Service, Setting, Settings};
 use crate::addr::{Family, Protocol};
 use crate::origin::{Diagnostic, Origin};
 
@@ -39,6 +39,7 @@ pub(super) fn contradictions(
         pods_outside_of_their_node(mode, settings, nodes, pods),
         missing_families(settings, pods),
         port_clashes(mode, pods),
+        host_port_clashes(nodes, pods),
     ] {
         tell(&mut log, check);
     }
@@ -274,6 +275,48 @@ fn port_clashes(mode: InputMode, pods: &[Pod]) -> Vec<Diagnostic> {
         }
     }
     log
+}
+
+/// Two pods of a node that want one of its ports: the scheduler would not have put them there, and the rules of the one hide
+/// those of the other. Pods on the host's network take the ports that they declare.
+fn host_port_clashes(nodes: &[Node], pods: &[Pod]) -> Vec<Diagnostic> {
+    type Wanting<'a> = (&'a Pod, &'a ContainerPort);
+    let mut taken: Map<(u32, u16, Protocol), Vec<Wanting<'_>>> = Map::default();
+    let mut log = Vec::new();
+    for pod in pods.iter().filter(|pod| !pod.terminal) {
+        let Some(node) = pod.node else { continue };
+        for port in pod.containers.iter().flat_map(|container| &container.ports) {
+            let own = Some(port.port).filter(|_| pod.host_network);
+            let Some(number) = port.host_port.or(own) else { continue };
+            let others = taken.entry((node, number, port.protocol)).or_default();
+            let clashes = |(other, theirs): &&Wanting<'_>| {
+                !core::ptr::eq(*other, pod) && same_host_address(port.host_ip, theirs.host_ip)
+            };
+            if let Some((other, theirs)) = others.iter().find(clashes) {
+                let name = nodes.get(node as usize).map_or("", |node| &node.name);
+                let message = format!(
+                    "pod {}/{} wants port {number}/{} of node {name}, which pod {}/{} has",
+                    pod.namespace, pod.name, port.protocol, other.namespace, other.name
+                );
+                log.push(
+                    Diagnostic::warning("host-port-clash", message)
+                        .from_origin(&port.origin)
+                        .related("it is wanted here too", theirs.origin.location().cloned())
+                        .help(
+                            "the scheduler puts such pods on different nodes; one of them would stay pending",
+                        ),
+                );
+            }
+            others.push((pod, port));
+        }
+    }
+    log
+}
+
+/// Whether host ports at these addresses can clash: no address, or `0.0.0.0`, stands for all.
+fn same_host_address(a: Option<IpAddr>, b: Option<IpAddr>) -> bool {
+    let all = |addr: Option<IpAddr>| addr.is_none_or(|addr| addr.is_unspecified());
+    all(a) || all(b) || a == b
 }
 
 /// Addresses in words.

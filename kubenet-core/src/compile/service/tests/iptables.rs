@@ -15,7 +15,7 @@ fn inv<T>(inv: &Inv<T>, option: &str, value: impl core::fmt::Display) -> String 
 }
 
 /// A rule as `iptables-save` has it, as far as kube-proxy uses it.
-fn words(rule: &Rule) -> String {
+pub(super) fn words(rule: &Rule) -> String {
     let mut words: Vec<String> = rule.matches.iter().map(condition).collect();
     words.extend(rule.target.as_ref().map(target));
     words.join(" ")
@@ -40,13 +40,18 @@ fn condition(condition: &Match) -> String {
             inv(state, "ctstate", format!("{:?}", state.value))
         }
         Match::Addrtype(Addrtype { src: Some(_), .. }) => "src LOCAL".to_string(),
-        Match::Addrtype(_) => "dst LOCAL".to_string(),
+        Match::Addrtype(addrtype) => inv(addrtype.dst.as_ref().expect("a type"), "dst", "LOCAL"),
         Match::Mark(mark) => inv(mark, "mark", format!("{:#x}/{:#x}", mark.value.value, mark.value.mask)),
         Match::Recent(Recent { op, seconds, name, reap, .. }) => {
             format!("recent {:?} {seconds:?} reap {reap} {name}", op.value)
         }
         Match::Statistic(Statistic::Random(share)) => {
             format!("probability {:.10}", f64::from(share.value) / f64::from(Statistic::ONE))
+        }
+        Match::Multiport(multiport) => {
+            let ports: Vec<String> =
+                multiport.ports.value.iter().map(|port| port.first.to_string()).collect();
+            format!("multiport {}", ports.join(","))
         }
         other => format!("{other:?}"),
     }

@@ -1,5 +1,6 @@
 mod iptables;
 mod nftables;
+mod others;
 mod rules;
 mod shop;
 
