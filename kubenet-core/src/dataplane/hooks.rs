@@ -356,7 +356,10 @@ impl HostView<'_> {
 
 impl Sets for HostView<'_> {
     fn contains(&self, set: &SetRef, _: &Seen<'_>) -> Truth {
-        Truth::Unknown(Unknown { why: format!("set {}", set.name), what_would_settle_it: String::new() })
+        Truth::Unknown(Unknown {
+            why: format!("a rule asks for the set {}, which is not there", set.name),
+            what_would_settle_it: format!("ipset save {}", set.name),
+        })
     }
 }
 

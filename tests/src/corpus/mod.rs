@@ -10,6 +10,7 @@
 mod case;
 mod facts;
 mod find;
+mod flow;
 mod report;
 mod services;
 mod sets;

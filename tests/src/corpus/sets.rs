@@ -1,7 +1,7 @@
 //! The sets: how their files are cut into cases, who judges them, and which are not judged yet.
 
 use super::case::Handler;
-use super::{facts, services};
+use super::{facts, flow, services};
 
 /// How a file of a set is cut into cases.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ const HANDLERS: &[(&str, &dyn Handler)] = &[
     ("facts/conntrack-cleanup", &services::conntrack_cleanup),
     ("facts/host-local", &facts::host_local),
     ("facts/names", &services::chain_names),
+    ("service-flow", &flow::service_flow),
 ];
 
 /// The sets that nothing judges yet, and what they wait for. Shorter is better; empty is the aim.
@@ -56,7 +57,6 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("ingress/match", "Ingress is not modelled"),
     ("lb/l2leader", "load balancers are not modelled"),
     ("netpol", "network policy is not modelled"),
-    ("service-flow", "Services are not modelled"),
 ];
 
 /// What is done with a set.

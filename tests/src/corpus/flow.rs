@@ -1,0 +1,299 @@
+//! Service flows: a node with the rules that kube-proxy writes there, one packet, and every way that chance can fall.
+//!
+//! The rules are executed by the dataplane: the packet comes in by a card (from outside or from a pod) or from a socket of
+//! the node, and what became of it is read from the events.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use kubenet_core::addr::{Family, MacAddr, Protocol};
+use kubenet_core::assume::ProxyMode;
+use kubenet_core::compile::service::{Detector, NodePortAddresses, ProxyConfig, ruleset_of_objects};
+use kubenet_core::dataplane::{
+    Client, EventId, EventKind, Flow, FlowKind, Log, Machine, Probability, Recorder, Script, Skb, explore,
+};
+use kubenet_core::k8s::Objects;
+use kubenet_core::packet::{self, Chunk, Ipv4Meta, Side, TcpSegment};
+use kubenet_core::plan::{
+    Address, Link, LinkKind, MachineId, MachineKind, MachinePlan, Neighbour, NeighbourState, Netfilter,
+    Netns, Origin, RouteScope, Ruleset, SegmentId, Undeclared,
+};
+use kubenet_core::text::ip_route;
+use kubenet_core::time::Instant;
+use serde_json::Value;
+
+use super::case::{Case, Difference, Fault, Judgement, parse};
+
+/// The links by which packets come in.
+const OUTSIDE: &str = "eth0";
+const PODS: &str = "cni0";
+const THEM: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xee]);
+
+/// Judges a file: all flows in all modes, and again under each variant.
+pub(super) fn service_flow(case: &Case<'_>) -> Judgement {
+    let modes = case.items("modes")?.to_vec();
+    let empty = Vec::new();
+    let variants = case.optional("variants").and_then(Value::as_array).unwrap_or(&empty);
+    let mut differences = Vec::new();
+    for mode in modes.iter().filter_map(Value::as_str) {
+        one(case, mode, None, &mut differences)?;
+        for variant in variants {
+            one(case, mode, Some(variant), &mut differences)?;
+        }
+    }
+    if differences.is_empty() { Ok(()) } else { Err(Fault::Differs(differences)) }
+}
+
+fn one(
+    case: &Case<'_>,
+    mode: &str,
+    variant: Option<&Value>,
+    differences: &mut Vec<Difference>,
+) -> Result<(), Fault> {
+    let family = match case.field("family")?.as_str() {
+        Some("IPv6") => Family::V6,
+        _ => Family::V4,
+    };
+    let mut proxy = case.field("proxy")?.clone();
+    let replaced = variant.and_then(|v| v.get("proxy")).and_then(Value::as_object);
+    if let (Some(replaced), Some(proxy)) = (replaced, proxy.as_object_mut()) {
+        proxy.extend(replaced.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+    let dropped: Vec<&Value> =
+        variant.and_then(|v| v["dropObjects"].as_array()).into_iter().flatten().collect();
+    let mut objects = Objects::default();
+    for object in case.items("objects")? {
+        if dropped.iter().any(|d| d["kind"] == object["kind"]) {
+            continue;
+        }
+        objects.put_json(object).map_err(|error| Fault::Malformed(error.to_string()))?;
+    }
+    let proxy_mode = match mode {
+        "iptables" => ProxyMode::Iptables,
+        "nftables" => ProxyMode::Nftables,
+        "ipvs" => ProxyMode::Ipvs,
+        other => return Err(Fault::Malformed(format!("mode {other}"))),
+    };
+    let config = config(&proxy, family)?;
+    let rules = ruleset_of_objects(&objects, &config, proxy_mode)
+        .ok_or_else(|| Fault::Malformed(format!("mode {mode} is not compiled")))?;
+    let node = node(&proxy, family, &config, rules)?;
+    for flow in case.items("flows")? {
+        let name = flow["name"].as_str().unwrap_or_default();
+        let mut expected = flow["expectByMode"].get(mode).unwrap_or(&flow["expect"]).clone();
+        if let Some(changed) = variant.and_then(|v| v["flows"].get(name)) {
+            let changed =
+                changed["expectByMode"].get(mode).or_else(|| changed.get("expect")).unwrap_or(changed);
+            match (changed.get("verdict").is_some(), changed.as_object(), expected.as_object_mut()) {
+                (false, Some(changed), Some(expected)) => {
+                    expected.extend(changed.iter().map(|(key, value)| (key.clone(), value.clone())));
+                }
+                _ => expected = changed.clone(),
+            }
+        }
+        let at = match variant {
+            Some(variant) => format!("{mode}, {}, {name}", variant["name"].as_str().unwrap_or_default()),
+            None => format!("{mode}, {name}"),
+        };
+        let expected = words_of(&expected)?;
+        let got = run(&node, &flow["packet"], &expected)?;
+        if expected != got {
+            differences.push(Difference::new(at, expected, got));
+        }
+    }
+    Ok(())
+}
+
+/// The expectation as words: the verdict, and for DNAT every target with its probability and whether it is masqueraded.
+fn words_of(expected: &Value) -> Result<String, Fault> {
+    let verdict = expected["verdict"].as_str().unwrap_or_default();
+    if verdict != "DNAT" {
+        return Ok(verdict.to_string());
+    }
+    let masquerade = expected.get("masquerade").map_or("", |m| if *m == true { " masqueraded" } else { "" });
+    let mut targets: Vec<String> = expected["targets"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|target| {
+            let p = target["p"].as_str().map_or_else(|| target["p"].to_string(), str::to_string);
+            format!("{} {p}{masquerade}", target["to"].as_str().unwrap_or_default())
+        })
+        .collect();
+    targets.sort();
+    Ok(targets.join(", "))
+}
+
+fn config(proxy: &Value, family: Family) -> Result<ProxyConfig, Fault> {
+    let key = match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    };
+    let mut config = ProxyConfig::new(family, proxy["nodeName"].as_str().unwrap_or_default());
+    config.zone = proxy["nodeLabels"]["topology.kubernetes.io/zone"].as_str().map(Into::into);
+    config.node_ip = proxy["nodeIPs"].get(key).map(parse).transpose()?;
+    config.local_addresses =
+        addresses(proxy)?.into_iter().filter(|addr| Family::of(*addr) == family).collect();
+    config.detector = proxy["detectLocal"].get(key).map(parse::<IpNet>).transpose()?.map(Detector::Source);
+    config.masquerade_all = proxy["masqueradeAll"] == true;
+    if let Some(bit) = proxy["masqueradeBit"].as_u64() {
+        config.masquerade_mark = 1 << bit;
+    }
+    config.localhost_node_ports = proxy["localhostNodePorts"] == true;
+    let ranges = proxy["nodePortAddresses"].as_array().into_iter().flatten();
+    let ranges = ranges.map(parse::<IpNet>).collect::<Result<Vec<_>, Fault>>()?;
+    if !ranges.is_empty() {
+        config.node_port_addresses = NodePortAddresses::In(ranges);
+    }
+    let ranges = proxy["serviceCIDRs"].as_array().into_iter().flatten().map(parse::<IpNet>);
+    config.service_cidrs = ranges.collect::<Result<Vec<_>, Fault>>()?;
+    config.service_cidrs.retain(|net| Family::of_net(*net) == family);
+    Ok(config)
+}
+
+fn addresses(proxy: &Value) -> Result<Vec<IpAddr>, Fault> {
+    proxy["localAddresses"].as_array().into_iter().flatten().map(parse).collect()
+}
+
+/// The node: its addresses on one card, pods behind another, and routers on both.
+fn node(
+    proxy: &Value,
+    family: Family,
+    config: &ProxyConfig,
+    rules: Ruleset,
+) -> Result<Arc<MachinePlan>, Fault> {
+    let origin = Origin::implied("corpus");
+    let mut host = Netns::new("", origin.clone());
+    host.sysctls.ip_forward = true;
+    host.sysctls.ipv6_forwarding = true;
+    host.sysctls.route_localnet = config.effective_localhost_node_ports();
+    host.undeclared = Undeclared::Unsaid;
+    for (place, name) in [OUTSIDE, PODS].into_iter().enumerate() {
+        let kind = LinkKind::Nic { segment: Some(SegmentId(place as u32)) };
+        let mac = MacAddr([2, 0, 0, 0, 0, place as u8 + 1]);
+        host.links.push(Link::new(name, kind, mac, 1500, origin.clone()));
+    }
+    let add = |host: &mut Netns, link: usize, addr: IpAddr| {
+        let (net, scope) = (IpNet::from(addr), RouteScope::Global);
+        host.links[link].addresses.push(Address { net, scope, origin: origin.clone() });
+    };
+    for addr in addresses(proxy)? {
+        add(&mut host, usize::from(!addr.is_loopback()), addr);
+    }
+    let (routes, router): (&str, IpAddr) = match family {
+        Family::V4 => ("default via 100.64.0.1 dev eth0 onlink", parse_text("100.64.0.1")?),
+        Family::V6 => ("default via 2001:db8:ffff::1 dev eth0 onlink", parse_text("2001:db8:ffff::1")?),
+    };
+    host.routes.extend(ip_route::parse(routes, "corpus").items);
+    host.neighbours.push(Neighbour {
+        addr: router,
+        dev: OUTSIDE.into(),
+        mac: Some(THEM),
+        state: NeighbourState::Permanent,
+        origin: origin.clone(),
+    });
+    host.netfilter = Netfilter::Whole(Arc::new(rules));
+    let (name, kind) = (config.node_name.clone(), MachineKind::Node);
+    Ok(Arc::new(MachinePlan { name, kind, netns: Vec::from([host]), origin }))
+}
+
+fn parse_text<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {
+    parse(&Value::from(text))
+}
+
+/// Sends the packet in every way, and says what becomes of it, as [`words_of`] does.
+fn run(node: &Arc<MachinePlan>, stated: &Value, expected: &str) -> Result<String, Fault> {
+    let (src, dst): (IpAddr, IpAddr) = (parse(&stated["src"])?, parse(&stated["dst"])?);
+    let dport = stated["dport"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+    let protocol = match stated["proto"].as_str() {
+        Some("UDP") => Protocol::Udp,
+        Some("SCTP") => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    };
+    let link = match stated["origin"].as_str() {
+        Some("node") => None,
+        Some("pod") => Some((2, PODS)),
+        _ => Some((1, OUTSIDE)),
+    };
+    let found = explore(4096, |script: &mut Script| {
+        let (mut machine, mut log) = (Machine::new(MachineId(0), node.clone()), Log::default());
+        match link {
+            None => {
+                let (src, sport) = (Some(src), 40_000);
+                let client = Client { netns: 0, protocol, src, sport, dst, dport, payload: 0 };
+                machine.open(Instant::START, client, script, &mut log);
+            }
+            Some((place, _)) => {
+                let flow = log.flow(Flow { kind: FlowKind::Injected, cause: EventId::NONE });
+                let frame = frame(protocol, (src, dst), dport, MacAddr([2, 0, 0, 0, 0, place as u8]));
+                let skb = Skb::new(frame, flow, EventId::NONE);
+                machine.handle_frame(Instant::START, (0, place), skb, script, &mut log);
+            }
+        }
+        told(&log)
+    });
+    let mut shares: BTreeMap<String, Probability> = BTreeMap::new();
+    for (probability, _, end) in found.runs {
+        let share = shares.entry(end).or_insert(Probability::ZERO);
+        *share = share.plus(probability);
+    }
+    let says_masquerade = expected.contains(" masqueraded");
+    let mut words: Vec<String> = shares
+        .into_iter()
+        .map(|(end, share)| match end.strip_prefix("DNAT ") {
+            Some(end) => match end.strip_suffix(" masqueraded") {
+                Some(to) if says_masquerade => format!("{to} {share} masqueraded"),
+                Some(to) => format!("{to} {share} MASQUERADED"),
+                None => format!("{end} {share}"),
+            },
+            None => end,
+        })
+        .collect();
+    words.sort();
+    Ok(words.join(", "))
+}
+
+fn frame(protocol: Protocol, (src, dst): (IpAddr, IpAddr), dport: u16, to: MacAddr) -> Vec<u8> {
+    let ip = Ipv4Meta { src, dst, ttl: 64, dont_fragment: true, id: 1 };
+    let sport = 40_000;
+    let mut frame = match protocol {
+        Protocol::Udp => packet::udp(&ip, sport, dport, b"corpus"),
+        Protocol::Sctp => packet::sctp(&ip, sport, dport, 0, Chunk::Init, 1),
+        Protocol::Tcp | Protocol::Icmp => {
+            packet::tcp(&ip, &TcpSegment { sport, dport, syn: true, ..TcpSegment::default() }, &[])
+        }
+    };
+    packet::set_macs(&mut frame, THEM, to);
+    frame
+}
+
+/// What became of the first packet.
+fn told(log: &Log) -> String {
+    let (mut target, mut masqueraded, mut accepted): (Option<SocketAddr>, bool, bool) = (None, false, false);
+    let mut end = None;
+    for (id, event) in log.events().iter().enumerate() {
+        if event.flow.0 != 0 {
+            continue;
+        }
+        match &event.kind {
+            EventKind::Translated { side: Side::Destination, to, reply: false, .. } => target = Some(*to),
+            EventKind::Rule { did, .. } if did.starts_with("masquerade") => masqueraded = true,
+            EventKind::Rule { did, .. } if did == "accept" => accepted = true,
+            EventKind::Rule { did, .. } if did == "drop" => end = Some("DROP"),
+            EventKind::Rule { did, .. } if did.starts_with("reject") => {
+                let answered = log.flows().iter().any(|flow| flow.cause.0 as usize >= id);
+                end = Some(if answered { "REJECT" } else { "REJECT without an answer" });
+            }
+            EventKind::Unknown(unknown) => return format!("unknown: {}", unknown.why),
+            _ => {}
+        }
+    }
+    match (end, target) {
+        (Some(end), _) => end.to_string(),
+        (None, Some(to)) => format!("DNAT {to}{}", if masqueraded { " masqueraded" } else { "" }),
+        (None, None) if accepted => "ACCEPT".to_string(),
+        (None, None) => "PASS".to_string(),
+    }
+}
