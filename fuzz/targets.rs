@@ -34,7 +34,7 @@ pub(crate) struct Target {
 }
 
 /// All targets.
-pub(crate) const ALL: [Target; 16] = [
+pub(crate) const ALL: [Target; 17] = [
     Target { name: "frames", run: frames, pace: 1 },
     Target { name: "packet", run: packet, pace: 100 },
     Target { name: "manifests", run: manifests, pace: 1 },
@@ -47,6 +47,7 @@ pub(crate) const ALL: [Target; 16] = [
     Target { name: "text_neigh", run: text_neigh, pace: 20 },
     Target { name: "text_fdb", run: text_fdb, pace: 6 },
     Target { name: "text_ss", run: text_ss, pace: 10 },
+    Target { name: "text_iptables", run: text_iptables, pace: 4 },
     Target { name: "text_ipset", run: text_ipset, pace: 10 },
     Target { name: "text_ipvs", run: text_ipvs, pace: 10 },
     Target { name: "text_conntrack", run: text_conntrack, pace: 10 },
@@ -441,6 +442,18 @@ pub(crate) fn text_ss(data: &[u8]) {
     use text::ss::{parse, render};
     let text = String::from_utf8_lossy(data);
     stable(parse(&text, "x").items, render, |text| parse(text, "x").items);
+}
+
+/// `iptables-save` and `ip6tables-save`, and what `iptables-restore` is fed with.
+pub(crate) fn text_iptables(data: &[u8]) {
+    use text::iptables_save::{Dialect, Marks, family_of, parse, render, render_restore};
+    let text = String::from_utf8_lossy(data);
+    let _ = family_of(&text);
+    for family in [Family::V4, Family::V6] {
+        let items = parse(&text, "x", family).items;
+        assert!(!parse(&render_restore(&items, Marks::Padded), "x", family).has_errors());
+        stable(items, |tables| render(tables, Dialect::of(&text)), |text| parse(text, "x", family).items);
+    }
 }
 
 /// `ipset save`.

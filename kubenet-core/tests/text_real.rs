@@ -4,8 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+use kubenet_core::addr::Family;
 use kubenet_core::origin::{Diagnostic, Severity};
 use kubenet_core::plan::LinkKind;
+use kubenet_core::text::iptables_save::{self, Dialect};
 use kubenet_core::text::{ip_route, ipset, ipvsadm, nmstate};
 
 fn real(name: &str) -> Option<PathBuf> {
@@ -44,6 +46,22 @@ fn routes_of_other_machines_are_read_whole_and_printed_again() {
 /// The lines of a text, blanks aside where there are several.
 fn spaced(text: &str) -> Vec<String> {
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn rules_of_other_nodes_are_read_whole_and_printed_again() {
+    for (folder, file_part) in [("azure-aks-npm", "iptablesave"), ("iptables-plain", "tables-save")] {
+        let Some(folder) = real(folder) else { return };
+        for (file, text) in texts(&folder).into_iter().filter(|(file, _)| file.contains(file_part)) {
+            let family = iptables_save::family_of(&text).unwrap_or(Family::V4);
+            let parsed = iptables_save::parse(&text, &file, family);
+            assert!(errors(&parsed.diagnostics).is_empty(), "{:?}", parsed.diagnostics);
+            let printed = iptables_save::render(&parsed.items, Dialect::of(&text));
+            let rules: Vec<String> =
+                spaced(&text).into_iter().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+            assert_eq!(spaced(&printed), rules, "{file}");
+        }
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub mod ip_neigh;
 pub mod ip_route;
 pub mod ip_rule;
 pub mod ipset;
+pub mod iptables_save;
 pub mod ipvsadm;
 pub mod nmstate;
 pub mod ss;

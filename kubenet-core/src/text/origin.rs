@@ -1,11 +1,12 @@
 //! Comparing what was read with what was printed: the same, wherever it came from.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::origin::{Origin, OriginKind};
 use crate::plan::{
     Address, ConntrackEntry, FdbEntry, IpRule, IpSet, IpSetEntry, Link, Neighbour, RealServer, Route, Socket,
-    VirtualServer,
+    VirtualServer, xt,
 };
 
 /// The same thing with no particular origin, to compare two that came from different places.
@@ -33,6 +34,17 @@ macro_rules! replace_origin {
 }
 
 replace_origin!(Address, ConntrackEntry, FdbEntry, IpRule, IpSetEntry, Neighbour, RealServer, Route, Socket);
+
+impl WithoutOrigin for xt::Table {
+    fn without_origin(mut self) -> Self {
+        for chain in &mut self.chains {
+            for rule in &mut Arc::make_mut(chain).rules {
+                rule.origin = Origin::new(OriginKind::Embedder);
+            }
+        }
+        self
+    }
+}
 
 impl WithoutOrigin for IpSet {
     fn without_origin(mut self) -> Self {

@@ -6,6 +6,7 @@ mod lists;
 mod properties;
 mod routes;
 mod tables;
+mod xtables;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
