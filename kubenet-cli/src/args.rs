@@ -57,6 +57,9 @@ pub(crate) struct InputArgs {
     /// Play the control plane for manifests, or take a snapshot as it is (objects with uids)
     #[arg(long, value_name = "KIND", help_heading = "Input")]
     pub(crate) input: Option<InputKind>,
+    /// A node as the files in DIR show it (docs/collect.sh writes such a folder), the rest as the manifests call for
+    #[arg(long, value_name = "NODE=DIR", help_heading = "Input")]
+    pub(crate) dump: Vec<String>,
     /// How many nodes to make up when the input has none
     #[arg(long, value_name = "N", help_heading = "Assumptions")]
     pub(crate) nodes: Option<u32>,

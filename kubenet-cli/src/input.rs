@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use kubenet_core::k8s::load::{LoadOptions, Source, wants};
-use kubenet_core::network::Network;
+use kubenet_core::network::{Dump, Network};
 
 use crate::args::InputArgs;
 use crate::diagnostics;
@@ -20,15 +20,30 @@ pub(crate) struct Text {
 
 /// The network that the arguments mean. What is wrong with the input is told on standard error.
 pub(crate) fn network(args: &InputArgs) -> anyhow::Result<Network> {
-    let texts = read(args)?;
+    let mut texts = read(args)?;
     let assume = args.assumptions()?;
     let options = LoadOptions { default_namespace: Some(args.namespace.clone()), ..LoadOptions::default() };
     let sources: Vec<Source<'_>> =
         texts.iter().map(|text| Source { name: &text.name, bytes: &text.bytes }).collect();
     let network = Network::load(&sources, &options, assume, args.mode());
+    let network = if args.dump.is_empty() {
+        network
+    } else {
+        let dumps = dumps(&args.dump)?;
+        for dump in &dumps {
+            let text =
+                |(name, text): &(String, String)| Text { name: name.clone(), bytes: text.clone().into() };
+            texts.extend(dump.files.iter().map(text));
+        }
+        network.observe(dumps)
+    };
     diagnostics::tell(network.diagnostics(), &texts, args.verbose);
     let objects = network.objects();
-    if objects.iter().next().is_none() && objects.others.is_empty() && !network.has_errors() {
+    if args.dump.is_empty()
+        && objects.iter().next().is_none()
+        && objects.others.is_empty()
+        && !network.has_errors()
+    {
         let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
         bail!("no objects in {}", names.join(", "));
     }
@@ -36,7 +51,7 @@ pub(crate) fn network(args: &InputArgs) -> anyhow::Result<Network> {
 }
 
 fn read(args: &InputArgs) -> anyhow::Result<Vec<Text>> {
-    if args.files.is_empty() && args.example.is_empty() {
+    if args.files.is_empty() && args.example.is_empty() && args.dump.is_empty() {
         bail!("nothing to load: name manifests with -f PATH, or an example with --example shop");
     }
     let mut texts = Vec::new();
@@ -59,6 +74,31 @@ fn read(args: &InputArgs) -> anyhow::Result<Vec<Text>> {
         }
     }
     Ok(texts)
+}
+
+/// The folders of `--dump NODE=DIR`, each file with its name. Files that are no text are left out.
+fn dumps(args: &[String]) -> anyhow::Result<Vec<Dump>> {
+    let mut dumps = Vec::new();
+    for arg in args {
+        let (node, folder) = arg
+            .split_once('=')
+            .filter(|(node, folder)| !node.is_empty() && !folder.is_empty())
+            .with_context(|| format!("--dump {arg}: expected NODE=DIR, such as node-1=dumps/node-1"))?;
+        let entries = fs::read_dir(folder).with_context(|| format!("--dump {arg}"))?;
+        let mut paths: Vec<PathBuf> =
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+        paths.sort();
+        let mut files = Vec::new();
+        for path in paths.iter().filter(|path| path.is_file()) {
+            let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+            files.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        if files.is_empty() {
+            bail!("--dump {arg}: no files in {folder}");
+        }
+        dumps.push(Dump { node: node.into(), folder: folder.into(), files });
+    }
+    Ok(dumps)
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Text> {

@@ -57,6 +57,7 @@ pub mod ipam;
 pub mod k8s;
 pub mod lpm;
 pub mod network;
+pub mod observe;
 pub mod origin;
 pub mod packet;
 pub mod plan;

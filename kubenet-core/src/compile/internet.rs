@@ -20,6 +20,7 @@ use crate::cluster::Cluster;
 use crate::origin::Origin;
 use crate::plan::netfilter::{CtState, NatFlags, Netfilter, Ruleset};
 use crate::plan::xt::{Chain, Inv, Match, NatTo, Policy, Rule, Table, Target};
+use crate::plan::{self, MachinePlan, Unknown};
 
 /// The gateway's rules. `inside` are the ranges that have no way back from the internet.
 pub(super) fn rules(cluster: &Cluster, uplink: &str, families: &[Family]) -> Netfilter {
@@ -98,6 +99,23 @@ pub(super) fn is_private(net: IpNet) -> bool {
         }
         IpNet::V6(net) => net.network().segments()[0] & 0xfe00 == 0xfc00,
     }
+}
+
+/// Says of packets to private addresses behind the gateway that their fate is not known.
+pub(super) fn hide_private(gateway: &mut MachinePlan, unknown: &Unknown) {
+    let Some(host) = gateway.netns.first_mut() else { return };
+    let private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+    let private = private.iter().filter_map(|net| net.parse().ok()).collect();
+    let origin = gateway.origin.clone();
+    let matches = Vec::from([plan::Match::Destination(private)]);
+    let rule = plan::Rule { matches, action: plan::Action::Unknown(unknown.clone()), origin };
+    host.chains.push(plan::Chain {
+        name: "beyond".into(),
+        hook: plan::Hook::Forward,
+        priority: 0,
+        policy: plan::Action::Accept,
+        rules: Vec::from([rule]),
+    });
 }
 
 fn to(addr: IpAddr) -> NatTo {

@@ -27,7 +27,7 @@ pub use self::fabric::{GATEWAY, SWITCH, gateway_with, some_outside_address};
 pub use self::kernel::node_mac;
 pub use self::pod::{pod_netns, pod_of_netns};
 use crate::cluster::Cluster;
-use crate::plan::{Audience, MachineId, MachinePlan, PlanSource, Segment, SegmentId, Station};
+use crate::plan::{Audience, MachineId, MachinePlan, PlanSource, Segment, SegmentId, Station, Unknown};
 
 /// One machine of the desired plan: nodes come first in the cluster's order, then the gateway. Pure and uncached.
 ///
@@ -60,12 +60,29 @@ pub fn machine(cluster: &Cluster, id: MachineId) -> Option<MachinePlan> {
 pub struct Plans {
     cluster: Cluster,
     outside: Vec<IpAddr>,
+    observed: Vec<(MachineId, Arc<MachinePlan>)>,
+    beyond: Option<Unknown>,
 }
 
 impl Plans {
     /// The plan of a cluster.
     pub const fn new(cluster: Cluster) -> Self {
-        Self { cluster, outside: Vec::new() }
+        Self { cluster, outside: Vec::new(), observed: Vec::new(), beyond: None }
+    }
+
+    /// Puts a machine that was observed in the place of the compiled one.
+    #[must_use]
+    pub fn with_observed(mut self, id: MachineId, machine: Arc<MachinePlan>) -> Self {
+        self.observed.retain(|(other, _)| *other != id);
+        self.observed.push((id, machine));
+        self
+    }
+
+    /// Says that the input does not tell what is behind the gateway at private addresses.
+    #[must_use]
+    pub fn with_unknown_beyond(mut self, unknown: Unknown) -> Self {
+        self.beyond = Some(unknown);
+        self
     }
 
     /// Adds a host on the internet. Its machine is the one that [`Plans::outside`] gives.
@@ -100,10 +117,16 @@ impl PlanSource for Plans {
     }
 
     fn machine(&self, id: MachineId) -> Option<Arc<MachinePlan>> {
-        let plan = match self.outside_address(id) {
+        if let Some((_, observed)) = self.observed.iter().find(|(other, _)| *other == id) {
+            return Some(observed.clone());
+        }
+        let mut plan = match self.outside_address(id) {
             Some(addr) => fabric::outside(&self.cluster, addr),
             None => machine(&self.cluster, id)?,
         };
+        if let (Some(unknown), true) = (&self.beyond, id == fabric::gateway_id(&self.cluster)) {
+            internet::hide_private(&mut plan, unknown);
+        }
         Some(Arc::new(plan))
     }
 

@@ -18,11 +18,12 @@ pub use self::question::{AskError, Question, Side};
 pub use self::render::{RenderError, Table};
 use crate::assume::Assume;
 use crate::cluster::{Changed, Cluster, InputMode, resolve};
-use crate::compile::Plans;
+use crate::compile::{self, Plans};
 use crate::k8s::load::{LoadOptions, Source, load};
 use crate::k8s::{ObjectChange, Objects};
+use crate::observe;
 use crate::origin::{Diagnostic, Severity};
-use crate::plan::PlanSource;
+use crate::plan::{MachineId, MachinePlan, PlanSource, Unknown};
 use crate::trace::Trace;
 
 /// How much one call may do.
@@ -67,6 +68,17 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Network(Arc<Inner>);
 
+/// The dump of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dump {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// What origins and diagnostics call the dump.
+    pub folder: String,
+    /// Its files: name and content.
+    pub files: Vec<(String, String)>,
+}
+
 #[derive(Debug)]
 struct Inner {
     objects: Arc<Objects>,
@@ -76,6 +88,9 @@ struct Inner {
     loading: Arc<Vec<Diagnostic>>,
     resolving: Vec<Diagnostic>,
     changed: Changed,
+    dumps: Arc<Vec<Dump>>,
+    observed: Vec<(MachineId, Arc<MachinePlan>)>,
+    observing: Vec<Diagnostic>,
 }
 
 impl Network {
@@ -112,7 +127,83 @@ impl Network {
     ) -> Self {
         let (cluster, resolving) = resolve(&objects, &assume, mode);
         let changed = Changed { everything: true, ..Changed::default() };
-        Self(Arc::new(Inner { objects, assume, mode, cluster, loading, resolving, changed }))
+        Self::made(objects, assume, mode, (cluster, changed), loading, resolving, Arc::default())
+    }
+
+    fn made(
+        objects: Arc<Objects>,
+        assume: Assume,
+        mode: Option<InputMode>,
+        (cluster, changed): (Cluster, Changed),
+        loading: Arc<Vec<Diagnostic>>,
+        resolving: Vec<Diagnostic>,
+        dumps: Arc<Vec<Dump>>,
+    ) -> Self {
+        let (mut observed, mut observing) = (Vec::new(), Vec::new());
+        for dump in dumps.iter() {
+            let Some(node) = cluster.node_named(&dump.node) else { continue };
+            let Some(desired) = compile::machine(&cluster, MachineId(node)) else { continue };
+            let files: Vec<observe::File<'_>> =
+                dump.files.iter().map(|(name, text)| observe::File { name, text }).collect();
+            let seen = observe::machine(&desired, &dump.folder, &files);
+            observing.extend(seen.diagnostics);
+            observed.push((MachineId(node), Arc::new(seen.machine)));
+        }
+        Self(Arc::new(Inner {
+            objects,
+            assume,
+            mode,
+            cluster,
+            loading,
+            resolving,
+            changed,
+            dumps,
+            observed,
+            observing,
+        }))
+    }
+
+    /// The network with some nodes as their dumps show them, instead of as the manifests call for. A node that no object
+    /// names is made up. What could not be read is in [`Network::diagnostics`].
+    ///
+    /// ```
+    /// use kubenet_core::network::{Dump, Network};
+    ///
+    /// let rules = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n";
+    /// let files = vec![("iptables-save.txt".to_string(), rules.to_string())];
+    /// let dump = Dump { node: "node-1".into(), folder: "dump".into(), files };
+    /// let network = Network::from_text("none.yaml", "").observe(vec![dump]);
+    /// assert_eq!(network.observed().count(), 1);
+    /// ```
+    #[must_use]
+    pub fn observe(&self, dumps: Vec<Dump>) -> Self {
+        let mut network = self.clone();
+        let missing = dumps.iter().filter(|dump| self.0.cluster.node_named(&dump.node).is_none());
+        let mut objects: Option<Objects> = None;
+        for dump in missing {
+            let node = serde_json::json!({"kind": "Node", "metadata": {"name": &*dump.node}});
+            let objects = objects.get_or_insert_with(|| (*self.0.objects).clone());
+            // A name that no node can have stays without one; its dump is then about nothing.
+            let _ = objects.put_json(&node);
+        }
+        if let Some(objects) = objects {
+            network = network.rebuilt(Arc::new(objects), network.0.assume.clone());
+        }
+        let inner = &network.0;
+        Self::made(
+            inner.objects.clone(),
+            inner.assume.clone(),
+            inner.mode,
+            (inner.cluster.clone(), inner.changed.clone()),
+            inner.loading.clone(),
+            inner.resolving.clone(),
+            Arc::new(dumps),
+        )
+    }
+
+    /// The machines that were observed.
+    pub fn observed(&self) -> impl Iterator<Item = &Arc<MachinePlan>> {
+        self.0.observed.iter().map(|(_, machine)| machine)
     }
 
     /// The network after a change of its objects. Equal to one that is built anew from the changed objects; nodes, pods and
@@ -145,8 +236,8 @@ impl Network {
         let mode = self.0.mode.or(Some(self.0.cluster.mode));
         let (cluster, resolving) = resolve(&objects, &assume, mode);
         let (cluster, changed) = cluster.changed_since(&self.0.cluster);
-        let loading = self.0.loading.clone();
-        Self(Arc::new(Inner { objects, assume, mode, cluster, loading, resolving, changed }))
+        let (loading, dumps) = (self.0.loading.clone(), self.0.dumps.clone());
+        Self::made(objects, assume, mode, (cluster, changed), loading, resolving, dumps)
     }
 
     /// The resolved cluster.
@@ -171,7 +262,7 @@ impl Network {
 
     /// What was wrong with the input: with its text first, then with what it says.
     pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.0.loading.iter().chain(&self.0.resolving)
+        self.0.loading.iter().chain(&self.0.resolving).chain(&self.0.observing)
     }
 
     /// Whether anything of the input could not be loaded.
@@ -181,7 +272,18 @@ impl Network {
 
     /// The plan of its machines, each compiled when it is asked for.
     pub fn plans(&self) -> Plans {
-        Plans::new(self.0.cluster.clone())
+        let mut plans = Plans::new(self.0.cluster.clone());
+        for (id, machine) in &self.0.observed {
+            plans = plans.with_observed(*id, machine.clone());
+        }
+        if !self.0.observed.is_empty() && self.0.cluster.pods.is_empty() {
+            plans = plans.with_unknown_beyond(Unknown {
+                why: "the input says nothing of pods, so what holds this address is not known".into(),
+                what_would_settle_it: "give the manifests too: kubectl get pods,nodes,services -A -o yaml"
+                    .into(),
+            });
+        }
+        plans
     }
 
     /// Traces a packet. A question whose ends mean several pods (`[*]`) is refused: ask [`Network::traces`].

@@ -14,6 +14,7 @@ use crate::dataplane::{
     DropReason, Event, EventId, EventKind, Failure, FlowId, Log, Notice, NoticeKind, Place, Probability,
     Stage, Stopped, World,
 };
+use crate::observe::is_observed;
 use crate::packet::{self, describe};
 use crate::plan::{MachineId, MachineKind, PlanSource};
 
@@ -274,12 +275,19 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
     fn hop(&mut self, id: EventId) -> Option<Hop> {
         let event = self.log.events().get(id.0 as usize)?.clone();
         let (machine, netns, device) = self.names(event.place);
+        let observed = match event.place {
+            Place::Netns { machine, netns: 0, .. } => {
+                self.world.machine(machine).is_some_and(|machine| is_observed(&machine.plan().origin))
+            }
+            Place::Netns { .. } | Place::Segment(_) => false,
+        };
         let bytes = self.log.frame(id);
         Some(Hop {
             id,
             before: (event.before != EventId::NONE).then_some(event.before),
             at: event.at,
             machine,
+            observed,
             netns,
             device,
             stage: event.stage,

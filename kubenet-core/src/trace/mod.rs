@@ -370,6 +370,9 @@ pub struct Hop {
     pub at: Instant,
     /// The machine, or the switch.
     pub machine: Arc<str>,
+    /// The machine is as its dump shows it, not as the manifests call for.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub observed: bool,
     /// The namespace there; empty for the machine's own.
     pub netns: Arc<str>,
     /// The link, where one is concerned.

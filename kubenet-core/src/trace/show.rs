@@ -146,7 +146,7 @@ fn asides(case: &Case, out: &mut Vec<Line>) {
                 seen.push((flow.kind, text.clone()));
                 out.push(Line {
                     kind: LineKind::Aside,
-                    place: hop.place().to_string(),
+                    place: place_words(hop),
                     device: hop.device.as_deref().unwrap_or("").into(),
                     stage: "lost".into(),
                     parts: Vec::from([(Style::Bad, text)]),
@@ -190,8 +190,7 @@ fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut
             cut = true;
             let parts = Vec::from([(Style::Plain, "… and so on".into())]);
             let kind = kind(number + 1);
-            let (place, device, stage) =
-                (hop.place().to_string(), String::new(), stage_word(hop.stage).into());
+            let (place, device, stage) = (place_words(hop), String::new(), stage_word(hop.stage).into());
             out.push(Line { kind, place, device, stage, parts, origin: None });
         }
         if shown && !again {
@@ -253,6 +252,11 @@ fn matters(hop: &Hop) -> bool {
         | EventKind::Tracked { .. }
         | EventKind::Delivered { .. } => false,
     }
+}
+
+/// Where it happened; of a machine that its dump shows, that it does.
+fn place_words(hop: &Hop) -> String {
+    if hop.observed { format!("{} (dump)", hop.place()) } else { hop.place().to_string() }
 }
 
 /// An end of a packet; port 0 stands for none.
@@ -360,7 +364,7 @@ fn hop_line(hop: &Hop, kind: LineKind, before: Option<&Summary>, first: bool) ->
     }
     Line {
         kind,
-        place: hop.place().to_string(),
+        place: place_words(hop),
         device: hop.device.as_deref().unwrap_or("").into(),
         stage: stage_word(hop.stage).into(),
         parts,

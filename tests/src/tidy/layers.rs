@@ -16,6 +16,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     // What Linux does. Nothing of Kubernetes.
     ("dataplane", &["addr", "lpm", "packet", "plan", "time"]),
     ("text", &["addr", "lpm", "origin", "plan"]),
+    ("observe", &["addr", "origin", "plan", "text"]),
     // What Kubernetes says.
     ("assume", &["addr", "origin", "plan"]),
     ("k8s", &["addr", "assume", "origin"]),
@@ -36,6 +37,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
             "identity",
             "k8s",
             "lpm",
+            "observe",
             "origin",
             "packet",
             "plan",
@@ -56,6 +58,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
             "ipam",
             "k8s",
             "lpm",
+            "observe",
             "origin",
             "packet",
             "plan",
