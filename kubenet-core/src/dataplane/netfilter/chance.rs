@@ -21,7 +21,7 @@ pub(super) fn fraction(value: u32) -> (u64, u64) {
         return (0, 1);
     }
     let k = (one + value / 2) / value;
-    // The exact share, or ten decimals of it as kube-proxy writes them: round(1/k, 10) × 2³¹, rounded.
+    // The exact share, or what is made of its first ten decimals: round(1/k, 10) × 2³¹, rounded.
     let decimals = (10_000_000_000 + k / 2) / k;
     let printed = (u128::from(decimals) * u128::from(one) + 5_000_000_000) / 10_000_000_000;
     if u64::from(share_of(k)) == value || printed == u128::from(value) {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_share_of_a_large_service_is_recognised() {
+    fn one_in_any_number_is_recognised_exactly_and_by_ten_decimals() {
         for n in 1..=10_000_u32 {
             assert_eq!(fraction(one_in(n)), (1, u64::from(n)));
             let text = alloc::format!("{:.10}", 1.0 / f64::from(n));

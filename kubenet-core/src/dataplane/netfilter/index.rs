@@ -10,10 +10,10 @@
 //! that has one (`tests::an_index_means_what_the_plain_walk_means`).
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::Seen;
 
@@ -45,20 +45,25 @@ enum Key {
 const LISTS: usize = 7;
 const WILD: &[u32] = &[];
 
+/// Rules by number, in order. Most lists have one.
+type List = SmallVec<[u32; 4]>;
+
 /// The lists of one chain, each in the order of the rules.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ChainIndex {
-    keyed: Map<Key, Vec<u32>>,
+    keyed: Map<Key, List>,
     /// Which kinds of [`Key`] occur.
     kinds: [bool; 4],
-    iif: Map<Arc<str>, Vec<u32>>,
-    oif: Map<Arc<str>, Vec<u32>>,
-    wild: Vec<u32>,
+    iif: Map<Arc<str>, List>,
+    oif: Map<Arc<str>, List>,
+    wild: List,
 }
 
 impl ChainIndex {
     pub(super) fn new(rules: impl Iterator<Item = Required>) -> Self {
         let mut index = Self::default();
+        // Most chains that are long ask for another address or port in each rule.
+        index.keyed.reserve(rules.size_hint().0);
         for (place, rule) in (0_u32..).zip(rules) {
             let port = rule.protocol.zip(rule.dport);
             let key = match (rule.dst, rule.src, port) {
@@ -92,7 +97,7 @@ impl ChainIndex {
             return None;
         }
         let keyed = |kind: usize, key: Key| {
-            if self.kinds[kind] { self.keyed.get(&key).map_or(WILD, Vec::as_slice) } else { WILD }
+            if self.kinds[kind] { self.keyed.get(&key).map_or(WILD, List::as_slice) } else { WILD }
         };
         let mut lists = [WILD; LISTS];
         if let Some((_, dport)) = ip.ports {
@@ -108,11 +113,11 @@ impl ChainIndex {
     }
 }
 
-fn by_link<'i>(map: &'i Map<Arc<str>, Vec<u32>>, name: Option<&str>) -> &'i [u32] {
+fn by_link<'i>(map: &'i Map<Arc<str>, List>, name: Option<&str>) -> &'i [u32] {
     if map.is_empty() {
         return WILD;
     }
-    name.and_then(|name| map.get(name)).map_or(WILD, Vec::as_slice)
+    name.and_then(|name| map.get(name)).map_or(WILD, List::as_slice)
 }
 
 /// The rules of a chain that are still to be looked at.

@@ -210,3 +210,6 @@ pub struct Hit {
     /// Why the rule is there.
     pub origin: Option<Origin>,
 }
+
+#[cfg(test)]
+mod tests;

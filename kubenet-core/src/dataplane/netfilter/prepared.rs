@@ -108,6 +108,7 @@ impl Table {
 /// Of two with one name the first counts.
 fn by_name<'n>(names: impl Iterator<Item = &'n Arc<str>>) -> Map<Arc<str>, u32> {
     let mut map = Map::default();
+    map.reserve(names.size_hint().0);
     for (name, at) in names.zip(0..) {
         map.entry(name.clone()).or_insert(at);
     }

@@ -96,7 +96,7 @@ struct Lead<'r> {
     frame: Frame<'r, Chain>,
 }
 
-/// `ip kube-proxy`: a table as `nft` names it.
+/// `ip NAME`: a table as `nft` names it.
 #[derive(Clone, Copy)]
 struct Name<'w>(&'w Table);
 
