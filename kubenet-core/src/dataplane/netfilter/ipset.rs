@@ -344,10 +344,10 @@ mod tests {
         check(hash_ip.clone(), &[false], PACKET, false);
         check(hash_ip.clone(), &[true], "udp fd00::1 1 fd00::2 2", false);
         check(hash_ip, &[], PACKET, false);
-        let service = set(IpSetKind::HashIpPort, vec![vec![net("192.168.0.1/32"), IpSetPart::Port(6, 80)]]);
-        check(service.clone(), &[false, false], PACKET, true);
-        check(service.clone(), &[false, true], PACKET, false);
-        check(service, &[false, false], "udp 10.0.0.1 1 192.168.0.1 80", false);
+        let vip = set(IpSetKind::HashIpPort, vec![vec![net("192.168.0.1/32"), IpSetPart::Port(6, 80)]]);
+        check(vip.clone(), &[false, false], PACKET, true);
+        check(vip.clone(), &[false, true], PACKET, false);
+        check(vip, &[false, false], "udp 10.0.0.1 1 192.168.0.1 80", false);
         let ports = set(IpSetKind::BitmapPort, vec![vec![IpSetPart::PortAlone(80)]]);
         check(ports.clone(), &[false], PACKET, true);
         check(ports, &[false], "icmp 10.0.0.1 10.0.0.2", false);

@@ -151,14 +151,14 @@ impl Packet {
 }
 
 /// Rules with what they remember.
-pub(super) struct Node {
+pub(super) struct Walker {
     pub(super) netfilter: Netfilter,
     pub(super) prepared: Prepared,
     pub(super) state: RuleState,
     pub(super) mode: WalkMode,
 }
 
-impl Node {
+impl Walker {
     pub(super) fn new(netfilter: Netfilter) -> Self {
         let prepared = Prepared::new(&netfilter);
         Self { netfilter, prepared, state: RuleState::new(), mode: WalkMode::Indexed }

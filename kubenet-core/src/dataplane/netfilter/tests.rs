@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::testing::{Node, Packet, element, iptables, nft, rule, set};
+use super::testing::{Packet, Walker, element, iptables, nft, rule, set};
 use super::*;
 use crate::dataplane::choices::{Seeded, explore};
 use crate::plan::nft::{
@@ -17,8 +17,8 @@ use crate::plan::nft::{
 };
 use crate::plan::xt::{Inv, Match, Policy, Recent, RecentOp, Target, Tcp};
 use crate::plan::{
-    Family, IpSetEntry, IpSetPart, Netfilter, Ruleset, Supply, VirtualServer, VirtualService,
-    nft as plan_nft, xt as plan_xt,
+    Family, IpSetEntry, IpSetPart, Netfilter, Ruleset, Supply, VirtualId, VirtualServer, nft as plan_nft,
+    xt as plan_xt,
 };
 use crate::time::Duration;
 
@@ -120,7 +120,7 @@ impl Supply for Narrow {
     }
 
     fn asks_elements(&self, _: TableFamily, _: &str, set: &str) -> bool {
-        set == "service-ips"
+        set == "vips"
     }
 
     fn asks_entries(&self, _: &str) -> bool {
@@ -131,7 +131,7 @@ impl Supply for Narrow {
         None
     }
 
-    fn virtual_server(&self, _: &VirtualService) -> Option<Arc<VirtualServer>> {
+    fn virtual_server(&self, _: &VirtualId) -> Option<Arc<VirtualServer>> {
         None
     }
 
@@ -144,7 +144,7 @@ impl Supply for Narrow {
     }
 }
 
-fn service(n: u8) -> IpAddr {
+fn vip(n: u8) -> IpAddr {
     [10, 96, 0, n].into()
 }
 
@@ -152,15 +152,15 @@ fn jump(name: &str) -> Target {
     Target::Jump(name.into())
 }
 
-fn iptables_services() -> Netfilter {
+fn iptables_vips() -> Netfilter {
     let dport = |port| Match::Tcp(Tcp { dport: Some(Inv::is(PortRange::one(port))), ..Tcp::default() });
     let one_in = |n| Match::Statistic(plan_xt::Statistic::one_in(n));
     let names: Vec<String> = (0..40).map(|n| format!("SVC-{n}")).collect();
     let dispatch = names
         .iter()
         .zip(0..)
-        .map(|(name, n)| rule([Match::Destination(Inv::is(service(n).into())), dport(80)], jump(name)));
-    let mut chains = vec![("PREROUTING", vec![rule([], jump("SERVICES"))]), ("SERVICES", dispatch.collect())];
+        .map(|(name, n)| rule([Match::Destination(Inv::is(vip(n).into())), dport(80)], jump(name)));
+    let mut chains = vec![("PREROUTING", vec![rule([], jump("VIPS"))]), ("VIPS", dispatch.collect())];
     let mark = |value| Target::Mark(plan_xt::Masked { value, mask: u32::MAX });
     for name in &names {
         chains.push((
@@ -171,14 +171,14 @@ fn iptables_services() -> Netfilter {
     iptables("nat", chains)
 }
 
-fn nft_services() -> Netfilter {
-    let key = |n: u8| vec![Value::Addr(service(n)), Value::Number(80)];
+fn nft_vips() -> Netfilter {
+    let key = |n: u8| vec![Value::Addr(vip(n)), Value::Number(80)];
     let elements =
         (0..40).map(|n| element(key(n), Some(Data::Verdict(Verdict::Goto(format!("svc-{n}").into())))));
-    let sets = vec![set("service-ips", elements.collect()), affinity("affinity", Some(30))];
+    let sets = vec![set("vips", elements.collect()), affinity("affinity", Some(30))];
     let names: Vec<String> = (0..40).map(|n| format!("svc-{n}")).collect();
     let key = Expr::Concat(vec![Expr::Field(Field::IpDaddr), Expr::Field(Field::TcpDport)]);
-    let vmap = Statement::Vmap { key, map: Expr::Named("service-ips".into()) };
+    let vmap = Statement::Vmap { key, map: Expr::Named("vips".into()) };
     let mut chains = vec![("prerouting", vec![vec![vmap]])];
     let mark = |value| Statement::Assign { target: Expr::Meta(Meta::Mark), value };
     let numgen = Expr::Numgen { random: true, modulus: 3, offset: 1 };
@@ -211,14 +211,14 @@ fn note(set: &str) -> Statement {
 
 #[test]
 fn rules_that_are_made_mean_what_whole_rules_mean() {
-    for whole in [iptables_services(), nft_services()] {
+    for whole in [iptables_vips(), nft_vips()] {
         let made = Narrow::of(&whole);
-        for (dst, port) in [(service(0), 80), (service(39), 80), (service(39), 81), (service(40), 80)] {
+        for (dst, port) in [(vip(0), 80), (vip(39), 80), (vip(39), 81), (vip(40), 80)] {
             let packet = Packet::new(&format!("tcp 10.0.0.1 1 {dst} {port}"));
             let ends = |netfilter: &Netfilter| {
                 let found = explore(64, |choices| {
-                    let mut node = Node::new(netfilter.clone());
-                    [(); 2].map(|()| node.ask(&packet, choices))
+                    let mut walker = Walker::new(netfilter.clone());
+                    [(); 2].map(|()| walker.ask(&packet, choices))
                 });
                 found.runs
             };
@@ -239,9 +239,9 @@ fn a_rule_of_a_made_chain_has_no_number() {
         hits.iter().take(2).map(|hit| (hit.chain.to_string(), hit.rule)).collect::<Vec<_>>()
     };
     let chain = |name: &str, rule| (name.to_string(), rule);
-    assert_eq!(places(iptables_services()), [chain("PREROUTING", Some(1)), chain("SERVICES", Some(8))]);
-    let made = Narrow::of(&iptables_services());
-    assert_eq!(places(made), [chain("PREROUTING", Some(1)), chain("SERVICES", None)]);
+    assert_eq!(places(iptables_vips()), [chain("PREROUTING", Some(1)), chain("VIPS", Some(8))]);
+    let made = Narrow::of(&iptables_vips());
+    assert_eq!(places(made), [chain("PREROUTING", Some(1)), chain("VIPS", None)]);
 }
 
 proptest! {
@@ -265,15 +265,15 @@ proptest! {
         let xt = iptables("mangle", vec![("PREROUTING", vec![rule([note_recent], None)])]);
         let nft = nft(TableFamily::Ip, vec![affinity("a", Some(size))], vec![("prerouting", vec![vec![note("a")]])]);
         let ruleset = Ruleset { nft: nft.whole().nft.clone(), xt: xt.whole().xt.clone(), ..Ruleset::default() };
-        let mut node = Node::new(Netfilter::Whole(Arc::new(ruleset)));
+        let mut walker = Walker::new(Netfilter::Whole(Arc::new(ruleset)));
         let mut now = Instant::START;
         for (client, secs) in clients {
             now = now + Duration::from_secs(secs);
             let [high, low] = client.to_be_bytes();
             let packet = Packet { now, ..Packet::new(&format!("udp 10.0.{high}.{low} 1 10.0.0.1 2")) };
-            node.ask(&packet, &mut Seeded(0));
-            prop_assert!(node.state.recent_len("list") <= 100);
-            prop_assert!(node.state.set_len(TableFamily::Ip, "t", "a").is_some_and(|len| len as u64 <= size));
+            walker.ask(&packet, &mut Seeded(0));
+            prop_assert!(walker.state.recent_len("list") <= 100);
+            prop_assert!(walker.state.set_len(TableFamily::Ip, "t", "a").is_some_and(|len| len as u64 <= size));
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) type Value1<'a> = Result<Part<'a>, Stop>;
 pub(super) fn unmodelled(what: core::fmt::Arguments<'_>) -> Stop {
     Stop::Unknown(Unknown {
         why: format!("the expression `{what}` is not modelled"),
-        what_would_settle_it: "what the rule says of such a packet, on the node: nft monitor trace".into(),
+        what_would_settle_it: "what the rule says of such a packet, on the machine: nft monitor trace".into(),
     })
 }
 

@@ -72,8 +72,8 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
                     "the statement `{text}` in chain {} of table {} is not modelled",
                     at.chain.name, self.name
                 ),
-                what_would_settle_it: "what becomes of the packet behind it, on the node: nft monitor trace"
-                    .into(),
+                what_would_settle_it:
+                    "what becomes of the packet behind it, on the machine: nft monitor trace".into(),
             })),
         }
     }

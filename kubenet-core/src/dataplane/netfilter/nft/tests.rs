@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::super::testing::{Node, Packet, element, nft, set};
+use super::super::testing::{Packet, Walker, element, nft, set};
 use super::*;
 use crate::dataplane::choices::{Probability, Seeded, explore};
 use crate::plan::netfilter::{LimitRate, NatFlags};
@@ -58,7 +58,7 @@ fn binary(op: BinaryOp, left: Expr, right: Expr) -> Expr {
 }
 
 /// `ip daddr . meta l4proto . th dport`.
-fn service_key() -> Expr {
+fn vip_key() -> Expr {
     Expr::Concat(vec![field(Field::IpDaddr), Expr::Meta(Meta::L4proto), field(Field::ThDport)])
 }
 
@@ -70,8 +70,8 @@ fn dnat(addr: Expr, addr_and_port: bool, port: Option<Expr>) -> Statement {
 fn walk(sets: Vec<Set>, chains: Vec<(&str, Vec<Vec<Statement>>)>, packet: &str, expected: &str) {
     for mode in [WalkMode::Plain, WalkMode::Indexed] {
         let netfilter = nft(TableFamily::Inet, sets.clone(), chains.clone());
-        let mut node = Node { mode, ..Node::new(netfilter) };
-        assert_eq!(node.ask(&Packet::new(packet), &mut Seeded(0)), expected, "{mode:?}");
+        let mut walker = Walker { mode, ..Walker::new(netfilter) };
+        assert_eq!(walker.ask(&Packet::new(packet), &mut Seeded(0)), expected, "{mode:?}");
     }
 }
 
@@ -79,8 +79,8 @@ fn walk(sets: Vec<Set>, chains: Vec<(&str, Vec<Vec<Statement>>)>, packet: &str, 
 #[track_caller]
 fn check(condition: Statement, packet: &str, expected: &str) {
     let rules = vec![vec![condition, verdict(Verdict::Drop)]];
-    let mut node = Node::new(nft(TableFamily::Inet, Vec::new(), vec![("prerouting", rules)]));
-    let told = node.ask(&Packet::new(packet), &mut Seeded(0));
+    let mut walker = Walker::new(nft(TableFamily::Inet, Vec::new(), vec![("prerouting", rules)]));
+    let told = walker.ask(&Packet::new(packet), &mut Seeded(0));
     let told = match &*told {
         "drop, dropped" => "yes",
         "accepted" => "no",
@@ -170,31 +170,28 @@ fn an_expression_that_is_not_modelled_matters_only_where_it_decides() {
 }
 
 #[test]
-fn a_service_is_found_in_a_verdict_map_and_its_endpoint_in_a_map() {
+fn an_address_is_found_in_a_verdict_map_and_its_backend_in_a_map() {
     let key = |last: u64| vec![addr(&format!("10.96.0.{last}")), Value::Number(6), Value::Number(80)];
     let elements = (0..50).map(|n| element(key(n), Some(Data::Verdict(goto(&format!("svc-{}", n % 2))))));
-    let endpoint = |n: u64| {
+    let backend = |n: u64| {
         let to = vec![addr(&format!("10.244.0.{n}")), Value::Number(8080)];
         element(vec![Value::Number(n)], Some(Data::Values(to)))
     };
     let numgen = Expr::Numgen { random: true, modulus: 1000, offset: 0 };
     let map = Expr::Elements(
         (0..1000)
-            .map(|n| endpoint(n % 250))
+            .map(|n| backend(n % 250))
             .enumerate()
             .map(|(n, e)| Element { key: vec![Value::Number(n as u64)], ..e })
             .collect(),
     );
     let to = Expr::Map { key: Box::new(numgen), map: Box::new(map) };
     let chains = vec![
-        (
-            "prerouting",
-            vec![vec![Statement::Vmap { key: service_key(), map: Expr::Named("service-ips".into()) }]],
-        ),
+        ("prerouting", vec![vec![Statement::Vmap { key: vip_key(), map: Expr::Named("vips".into()) }]]),
         ("svc-0", vec![vec![is(Expr::Meta(Meta::L4proto), number(6)), dnat(to, true, None)]]),
         ("svc-1", vec![vec![Statement::Reject(None)]]),
     ];
-    let sets = vec![set("service-ips", elements.collect())];
+    let sets = vec![set("vips", elements.collect())];
     walk(
         sets.clone(),
         chains.clone(),
@@ -202,9 +199,9 @@ fn a_service_is_found_in_a_verdict_map_and_its_endpoint_in_a_map() {
         "goto svc-1, reject with icmpx port-unreachable, rejected",
     );
     walk(sets.clone(), chains.clone(), "tcp 10.0.0.1 1 10.96.0.6 81", "accepted");
-    let mut node = Node::new(nft(TableFamily::Ip, sets, chains));
+    let mut walker = Walker::new(nft(TableFamily::Ip, sets, chains));
     let packet = Packet::new("tcp 10.0.0.1 1 10.96.0.6 80");
-    let found = explore(4096, |choices| node.ask(&packet, choices));
+    let found = explore(4096, |choices| walker.ask(&packet, choices));
     assert_eq!((found.runs.len(), found.unexplored), (1000, Probability::ZERO));
     assert!(
         found
@@ -265,8 +262,8 @@ fn verdicts_return_to_the_caller_and_calls_are_limited() {
         chains.push((&pair[0], vec![vec![verdict(Verdict::Jump(pair[1].as_str().into()))]]));
     }
     chains.push(("c17", Vec::new()));
-    let mut node = Node::new(nft(TableFamily::Ip, vec![], chains));
-    let told = node.ask(&Packet::new(PACKET), &mut Seeded(0));
+    let mut walker = Walker::new(nft(TableFamily::Ip, vec![], chains));
+    let told = walker.ask(&Packet::new(PACKET), &mut Seeded(0));
     assert!(
         told.ends_with("more than 16 calls are open at chain c16, which the kernel does not load"),
         "{told}"
@@ -274,7 +271,7 @@ fn verdicts_return_to_the_caller_and_calls_are_limited() {
 }
 
 #[test]
-fn a_client_stays_with_its_endpoint_until_the_timeout() {
+fn a_client_stays_with_its_backend_until_the_timeout() {
     let mut affinity = set("affinity", vec![]);
     affinity.flags.dynamic = true;
     affinity.timeout_ms = Some(10_000);
@@ -288,14 +285,14 @@ fn a_client_stays_with_its_endpoint_until_the_timeout() {
     let known = is(field(Field::IpSaddr), Expr::Named("affinity".into()));
     let later = is(field(Field::ThDport), number(80));
     let rules = vec![vec![known, later.clone(), mark(number(1))], vec![update]];
-    let mut node = Node::new(nft(TableFamily::Ip, vec![affinity], vec![("prerouting", rules)]));
+    let mut walker = Walker::new(nft(TableFamily::Ip, vec![affinity], vec![("prerouting", rules)]));
     let mut ask = |secs: u64, packet: &str| {
         let now = Instant::START + Duration::from_secs(secs);
-        node.ask(&Packet { now, ..Packet::new(packet) }, &mut Seeded(0)).starts_with("mark set")
+        walker.ask(&Packet { now, ..Packet::new(packet) }, &mut Seeded(0)).starts_with("mark set")
     };
     assert_eq!([0, 9, 18, 28, 29].map(|secs| ask(secs, PACKET)), [false, true, true, false, true]);
     assert!(!ask(29, "tcp 10.0.0.2 1 192.168.0.1 80"));
-    assert_eq!(node.state.set_len(TableFamily::Ip, "t", "affinity"), Some(2));
+    assert_eq!(walker.state.set_len(TableFamily::Ip, "t", "affinity"), Some(2));
 }
 
 #[test]
@@ -312,11 +309,11 @@ fn elements_that_were_there_expire_and_can_be_deleted() {
     };
     let known = is(field(Field::IpSaddr), Expr::Named("held".into()));
     let rules = vec![vec![known, mark(number(1))], vec![is(field(Field::ThDport), number(81)), delete]];
-    let mut node = Node::new(nft(TableFamily::Ip, vec![held], vec![("prerouting", rules)]));
+    let mut walker = Walker::new(nft(TableFamily::Ip, vec![held], vec![("prerouting", rules)]));
     let mut ask = |secs: u64, client: u8, port: u16| {
         let now = Instant::START + Duration::from_secs(secs);
         let packet = Packet::new(&format!("tcp 10.0.0.{client} 1 192.168.0.1 {port}"));
-        node.ask(&Packet { now, ..packet }, &mut Seeded(0)).starts_with("mark set")
+        walker.ask(&Packet { now, ..packet }, &mut Seeded(0)).starts_with("mark set")
     };
     assert_eq!([ask(4, 1, 80), ask(5, 1, 80)], [true, false]);
     assert_eq!([ask(5, 2, 81), ask(5, 2, 80)], [true, false]);
@@ -334,14 +331,14 @@ fn a_full_set_ends_the_rule() {
         data: None,
     };
     let rules = vec![vec![add, mark(number(1))]];
-    let mut node = Node::new(nft(TableFamily::Ip, vec![small], vec![("prerouting", rules)]));
+    let mut walker = Walker::new(nft(TableFamily::Ip, vec![small], vec![("prerouting", rules)]));
     let mut ask = |secs: u64, client: u8| {
         let now = Instant::START + Duration::from_secs(secs);
         let packet = Packet::new(&format!("tcp 10.0.0.{client} 1 192.168.0.1 80"));
-        node.ask(&Packet { now, ..packet }, &mut Seeded(0)) != "accepted"
+        walker.ask(&Packet { now, ..packet }, &mut Seeded(0)) != "accepted"
     };
     assert_eq!([ask(0, 1), ask(0, 2), ask(0, 3), ask(0, 1), ask(2, 3)], [true, true, false, true, true]);
-    assert!(node.state.set_len(TableFamily::Ip, "t", "small") <= Some(2));
+    assert!(walker.state.set_len(TableFamily::Ip, "t", "small") <= Some(2));
 }
 
 #[test]
@@ -351,8 +348,9 @@ fn rates_let_pass_or_catch_what_is_above_them() {
     let mut counts = Vec::new();
     for over in [false, true] {
         let rules = vec![vec![limit(over), verdict(Verdict::Drop)]];
-        let mut node = Node::new(nft(TableFamily::Ip, vec![], vec![("prerouting", rules)]));
-        counts.push((0..5).filter(|_| node.ask(&Packet::new(PACKET), &mut Seeded(0)) != "accepted").count());
+        let mut walker = Walker::new(nft(TableFamily::Ip, vec![], vec![("prerouting", rules)]));
+        counts
+            .push((0..5).filter(|_| walker.ask(&Packet::new(PACKET), &mut Seeded(0)) != "accepted").count());
     }
     assert_eq!(counts, [2, 3]);
 }
@@ -360,8 +358,8 @@ fn rates_let_pass_or_catch_what_is_above_them() {
 #[test]
 fn counting_up_begins_again_at_the_modulus() {
     let rules = vec![vec![mark(Expr::Numgen { random: false, modulus: 3, offset: 10 })]];
-    let mut node = Node::new(nft(TableFamily::Ip, vec![], vec![("prerouting", rules)]));
-    let marks: Vec<String> = (0..4).map(|_| node.ask(&Packet::new(PACKET), &mut Seeded(0))).collect();
+    let mut walker = Walker::new(nft(TableFamily::Ip, vec![], vec![("prerouting", rules)]));
+    let marks: Vec<String> = (0..4).map(|_| walker.ask(&Packet::new(PACKET), &mut Seeded(0))).collect();
     assert_eq!(
         marks.join(" "),
         "mark set 0xa, accepted mark set 0xb, accepted mark set 0xc, accepted mark set 0xa, accepted"
@@ -382,9 +380,9 @@ fn a_hash_without_a_seed_is_a_choice_that_stays() {
     let jhash = Expr::Jhash { of: Box::new(field(Field::IpSaddr)), modulus: 3, seed: None, offset: 0 };
     let rules = vec![vec![mark(jhash)]];
     let found = explore(100, |choices| {
-        let mut node = Node::new(nft(TableFamily::Ip, vec![], vec![("prerouting", rules.clone())]));
+        let mut walker = Walker::new(nft(TableFamily::Ip, vec![], vec![("prerouting", rules.clone())]));
         let packet = Packet::new(PACKET);
-        assert_eq!(node.ask(&packet, choices), node.ask(&packet, choices));
+        assert_eq!(walker.ask(&packet, choices), walker.ask(&packet, choices));
     });
     assert_eq!(found.runs.iter().map(|run| run.0.to_string()).collect::<Vec<_>>(), ["1/3"; 3]);
 }
@@ -440,8 +438,8 @@ proptest! {
             _ => format!("icmp 10.0.0.{src} 10.0.0.{dst}"),
         })).collect();
         let all = |mode| explore(16, |choices| {
-            let mut node = Node { mode, ..Node::new(netfilter.clone()) };
-            packets.iter().map(|packet| node.ask(packet, choices)).collect::<Vec<_>>()
+            let mut walker = Walker { mode, ..Walker::new(netfilter.clone()) };
+            packets.iter().map(|packet| walker.ask(packet, choices)).collect::<Vec<_>>()
         });
         prop_assert_eq!(all(WalkMode::Plain).runs, all(WalkMode::Indexed).runs);
     }

@@ -152,7 +152,7 @@ impl<'w, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, '_, H, C, R> {
                 frame.chain.name, self.table.name
             ),
             what_would_settle_it:
-                "what becomes of the packet behind it, on the node: nft monitor trace, or -j TRACE".into(),
+                "what becomes of the packet behind it, on the machine: nft monitor trace, or -j TRACE".into(),
         }))
     }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::super::Prepared;
-use super::super::testing::{Node, Packet, iptables, rule};
+use super::super::testing::{Packet, Walker, iptables, rule};
 use super::*;
 use crate::dataplane::choices::{Probability, Seeded, explore};
 use crate::plan::netfilter::{CtState, CtStatus, LimitRate, NatFlags, PortRange, Reject};
@@ -75,8 +75,8 @@ fn dnat(last: u8) -> Target {
 #[track_caller]
 fn walk_table(table: &str, chains: Vec<(&str, Vec<Rule>)>, packet: &Packet, expected: &str) {
     for mode in [WalkMode::Plain, WalkMode::Indexed] {
-        let mut node = Node { mode, ..Node::new(iptables(table, chains.clone())) };
-        assert_eq!(node.ask(packet, &mut Seeded(0)), expected, "{mode:?}");
+        let mut walker = Walker { mode, ..Walker::new(iptables(table, chains.clone())) };
+        assert_eq!(walker.ask(packet, &mut Seeded(0)), expected, "{mode:?}");
     }
 }
 
@@ -277,17 +277,17 @@ fn a_drop_policy_is_taken_down() {
         Arc::make_mut(&mut ruleset.xt[0].chains[0]).policy = Some(Policy::Drop);
     }
     let packet = Packet::new(PACKET).at(Hook::Input);
-    assert_eq!(Node::new(netfilter).ask(&packet, &mut Seeded(0)), "policy drop, dropped");
+    assert_eq!(Walker::new(netfilter).ask(&packet, &mut Seeded(0)), "policy drop, dropped");
 }
 
 #[test]
 fn a_rate_passes_its_burst_and_then_as_time_goes_by() {
     let rate = LimitRate { amount: 2, unit_bytes: None, per_secs: 60 };
     let rules = vec![rule([Match::Limit { rate, burst: 3 }], Target::Drop)];
-    let mut node = Node::new(iptables("mangle", vec![("PREROUTING", rules)]));
+    let mut walker = Walker::new(iptables("mangle", vec![("PREROUTING", rules)]));
     let mut ask = |secs| {
         let now = Instant::START + Duration::from_secs(secs);
-        node.ask(&Packet { now, ..Packet::new(PACKET) }, &mut Seeded(0)) == "drop, dropped"
+        walker.ask(&Packet { now, ..Packet::new(PACKET) }, &mut Seeded(0)) == "drop, dropped"
     };
     assert_eq!(
         [0, 0, 0, 0, 29, 30, 31, 1000, 1000, 1000, 1000].map(&mut ask),
@@ -298,9 +298,9 @@ fn a_rate_passes_its_burst_and_then_as_time_goes_by() {
 #[test]
 fn every_third_packet_from_the_second_on() {
     let nth = Match::Statistic(Statistic::Nth { every: 3, packet: 1, not: false });
-    let mut node = Node::new(iptables("nat", vec![("PREROUTING", vec![rule([nth], dnat(1))])]));
+    let mut walker = Walker::new(iptables("nat", vec![("PREROUTING", vec![rule([nth], dnat(1))])]));
     let bound: Vec<_> =
-        (0..7).map(|_| node.ask(&Packet::new(PACKET), &mut Seeded(0)) != "accepted").collect();
+        (0..7).map(|_| walker.ask(&Packet::new(PACKET), &mut Seeded(0)) != "accepted").collect();
     assert_eq!(bound, [false, true, false, false, true, false, false]);
 }
 
@@ -309,7 +309,7 @@ fn ends(rules: Vec<Rule>) -> (usize, Vec<(String, String)>) {
     let netfilter = iptables("nat", vec![("PREROUTING", vec![rule([], jump("SVC"))]), ("SVC", rules)]);
     let mut points = 0;
     let found = explore(4096, |choices| {
-        let end = Node::new(netfilter.clone()).ask(&Packet::new(PACKET), choices);
+        let end = Walker::new(netfilter.clone()).ask(&Packet::new(PACKET), choices);
         points = points.max(choices.taken().count());
         assert!(choices.taken().all(|taken| taken.point == "statistic nat SVC"));
         end
@@ -321,7 +321,7 @@ fn ends(rules: Vec<Rule>) -> (usize, Vec<(String, String)>) {
 }
 
 #[test]
-fn a_thousand_endpoints_are_one_choice_and_each_exactly_one_in_a_thousand() {
+fn a_thousand_ends_are_one_choice_and_each_exactly_one_in_a_thousand() {
     let rules = (0..1000_u32).map(|at| match 1000 - at {
         1 => rule([], Target::Mark(Masked { value: at, mask: u32::MAX })),
         left => rule([dport(80), one_in(left)], Target::Goto(format!("SEP-{at}").into())),
@@ -331,9 +331,9 @@ fn a_thousand_endpoints_are_one_choice_and_each_exactly_one_in_a_thousand() {
     for name in &names {
         chains.push((name, vec![rule([], Target::Accept)]));
     }
-    let mut node = Node::new(iptables("nat", chains));
+    let mut walker = Walker::new(iptables("nat", chains));
     let packet = Packet::new(PACKET);
-    let found = explore(4096, |choices| node.ask(&packet, choices));
+    let found = explore(4096, |choices| walker.ask(&packet, choices));
     assert_eq!((found.runs.len(), found.unexplored), (1000, Probability::ZERO));
     assert!(found.runs.iter().all(|(p, taken, _)| taken.len() == 1 && p.to_string() == "1/1000"));
     let distinct: alloc::collections::BTreeSet<_> = found.runs.iter().map(|run| &run.2).collect();
@@ -387,10 +387,10 @@ fn recent(op: RecentOp, seconds: Option<u32>, hitcount: Option<u32>) -> Match {
 #[track_caller]
 fn known(check: Match, at: &[u64], expected: &[bool]) {
     let rules = vec![rule([check], Target::Drop), rule([recent(RecentOp::Set, None, None)], None)];
-    let mut node = Node::new(iptables("mangle", vec![("PREROUTING", rules.clone()), ("OUTPUT", rules)]));
+    let mut walker = Walker::new(iptables("mangle", vec![("PREROUTING", rules.clone()), ("OUTPUT", rules)]));
     let mut ask = |secs: &u64| {
         let now = Instant::START + Duration::from_secs(*secs);
-        node.ask(&Packet { now, ..Packet::new(PACKET) }, &mut Seeded(0)) == "drop, dropped"
+        walker.ask(&Packet { now, ..Packet::new(PACKET) }, &mut Seeded(0)) == "drop, dropped"
     };
     assert!(!ask(&0));
     assert_eq!(at.iter().map(&mut ask).collect::<Vec<_>>(), expected);
@@ -410,17 +410,17 @@ fn a_list_of_recent_holds_a_hundred_clients_and_forgets_the_one_noted_longest_ag
         rule([recent(RecentOp::Rcheck, None, None)], Target::Drop),
         rule([recent(RecentOp::Set, None, None)], None),
     ];
-    let mut node = Node::new(iptables("mangle", vec![("PREROUTING", rules)]));
+    let mut walker = Walker::new(iptables("mangle", vec![("PREROUTING", rules)]));
     let mut is_known = |client: u32| {
         let packet = Packet::new(&format!("tcp 10.0.0.{client} 1 192.168.0.1 80"));
-        node.ask(&packet, &mut Seeded(0)) == "drop, dropped"
+        walker.ask(&packet, &mut Seeded(0)) == "drop, dropped"
     };
     assert!((0..100).all(|client| !is_known(client)));
     assert!(is_known(0));
     assert!(!is_known(100));
     assert!(!is_known(0), "the 101st took the place of the first");
     assert!(is_known(2));
-    assert_eq!(node.state.recent_len("list"), 100);
+    assert_eq!(walker.state.recent_len("list"), 100);
 }
 
 fn random_match() -> impl Strategy<Value = Match> {
@@ -488,8 +488,8 @@ proptest! {
         let netfilter = iptables("nat", vec![("PREROUTING", base), ("A", inner)]);
         // The same choices at the same points, in the same order.
         let all = |mode| explore(24, |choices| {
-            let mut node = Node { mode, ..Node::new(netfilter.clone()) };
-            packets.iter().map(|packet| node.ask(packet, choices)).collect::<Vec<_>>()
+            let mut walker = Walker { mode, ..Walker::new(netfilter.clone()) };
+            packets.iter().map(|packet| walker.ask(packet, choices)).collect::<Vec<_>>()
         });
         let (plain, indexed) = (all(WalkMode::Plain), all(WalkMode::Indexed));
         prop_assert_eq!(plain.runs, indexed.runs);
