@@ -34,7 +34,7 @@ pub(crate) struct Target {
 }
 
 /// All targets.
-pub(crate) const ALL: [Target; 17] = [
+pub(crate) const ALL: [Target; 18] = [
     Target { name: "frames", run: frames, pace: 1 },
     Target { name: "packet", run: packet, pace: 100 },
     Target { name: "manifests", run: manifests, pace: 1 },
@@ -51,6 +51,7 @@ pub(crate) const ALL: [Target; 17] = [
     Target { name: "text_ipset", run: text_ipset, pace: 10 },
     Target { name: "text_ipvs", run: text_ipvs, pace: 10 },
     Target { name: "text_conntrack", run: text_conntrack, pace: 10 },
+    Target { name: "text_nft", run: text_nft, pace: 4 },
     Target { name: "text_nmstate", run: text_nmstate, pace: 40 },
 ];
 
@@ -481,6 +482,16 @@ pub(crate) fn text_conntrack(data: &[u8]) {
     for layer3 in [Layer3::Hide, Layer3::Show] {
         stable(parse(&text, "x").items, |entries| render(entries, layer3), |text| parse(text, "x").items);
     }
+}
+
+/// `nft list ruleset`.
+pub(crate) fn text_nft(data: &[u8]) {
+    use text::nft::{Dialect, parse, parse_json, render, render_feed};
+    let text = String::from_utf8_lossy(data);
+    let _ = render(&parse_json(&text, "x").items, Dialect::Whole);
+    let items = parse(&text, "x").items;
+    let _ = render_feed(&items);
+    stable(items, |tables| render(tables, Dialect::Listed), |text| parse(text, "x").items);
 }
 
 /// nmstate.

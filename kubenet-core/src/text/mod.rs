@@ -1,4 +1,5 @@
-//! Text: what `ip`, `bridge`, `ss` and nmstate print, read into the plan's types and printed from them.
+//! Text: what `ip`, `bridge`, `ss`, `iptables-save`, `nft`, `ipset`, `ipvsadm`, `conntrack` and nmstate print, read into the
+//! plan's types and printed from them.
 //!
 //! In: a dump and the name of its file. Out: [`Parsed`]: what was understood, and a [`Diagnostic`] with line and column
 //! for the rest; reading never fails. Each command has a module with `parse` (plain), `parse_json` (`-j`), `parse_any`
@@ -6,7 +7,7 @@
 //! without the blanks that it leaves at line ends. `parse(render(x))` is `x`, origins aside ([`WithoutOrigin`]).
 //!
 //! Words that the plan has no place for are told as notes, once each; those that could change a packet's way as warnings.
-//! `#` starts a comment, at the beginning of a line or behind a blank. One pass, O(text).
+//! `#` starts a comment, at the beginning of a line or, except where words may be quoted, behind a blank. One pass, O(text).
 
 mod json;
 mod line;
@@ -25,6 +26,7 @@ pub mod ip_rule;
 pub mod ipset;
 pub mod iptables_save;
 pub mod ipvsadm;
+pub mod nft;
 pub mod nmstate;
 pub mod ss;
 

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::origin::{Origin, OriginKind};
 use crate::plan::{
     Address, ConntrackEntry, FdbEntry, IpRule, IpSet, IpSetEntry, Link, Neighbour, RealServer, Route, Socket,
-    VirtualServer, xt,
+    VirtualServer, nft, xt,
 };
 
 /// The same thing with no particular origin, to compare two that came from different places.
@@ -41,6 +41,23 @@ impl WithoutOrigin for xt::Table {
             for rule in &mut Arc::make_mut(chain).rules {
                 rule.origin = Origin::new(OriginKind::Embedder);
             }
+        }
+        self
+    }
+}
+
+impl WithoutOrigin for nft::Table {
+    fn without_origin(mut self) -> Self {
+        self.origin = Origin::new(OriginKind::Embedder);
+        for chain in &mut self.chains {
+            for rule in &mut Arc::make_mut(chain).rules {
+                rule.origin = Origin::new(OriginKind::Embedder);
+            }
+        }
+        for set in &mut self.sets {
+            let set = Arc::make_mut(set);
+            set.origin = Origin::new(OriginKind::Embedder);
+            set.elements.iter_mut().for_each(|element| element.origin = None);
         }
         self
     }
