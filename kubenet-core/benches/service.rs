@@ -64,7 +64,7 @@ fn cluster(mode: ProxyMode) -> Cluster {
 fn of(mode: ProxyMode) -> &'static Cluster {
     match mode {
         ProxyMode::Nftables => &NFTABLES,
-        _ => &IPTABLES,
+        ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Userspace => &IPTABLES,
     }
 }
 
@@ -114,7 +114,7 @@ fn look_up(bencher: Bencher<'_, '_>, mode: ProxyMode) {
             let found = supply.nft_element(nft::TableFamily::Ip, "kube-proxy", "service-ips", &element);
             assert!(black_box(found).is_some());
         }
-        _ => {
+        ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Userspace => {
             let found = supply.xt_chain(Family::V4, "nat", "KUBE-SERVICES", &key);
             assert_eq!(black_box(found).map(|chain| chain.rules.len()), Some(2));
         }

@@ -121,6 +121,8 @@ fn same_but_node(a: &Pod, b: &Pod) -> bool {
         labels,
         node: _,
         addresses,
+        hostname,
+        subdomain,
         host_network,
         terminal,
         ready,
@@ -130,6 +132,7 @@ fn same_but_node(a: &Pod, b: &Pod) -> bool {
         origin,
     } = a;
     (namespace, name, labels, addresses) == (&b.namespace, &b.name, &b.labels, &b.addresses)
+        && (hostname, subdomain) == (&b.hostname, &b.subdomain)
         && (host_network, terminal, ready, terminating)
             == (&b.host_network, &b.terminal, &b.ready, &b.terminating)
         && (containers, owners, origin) == (&b.containers, &b.owners, &b.origin)

@@ -33,6 +33,8 @@ use crate::origin::{ObjectRef, Origin};
 pub(super) struct Template {
     pub(super) labels: Vec<(Arc<str>, Arc<str>)>,
     pub(super) asks: Asks,
+    pub(super) hostname: Option<Arc<str>>,
+    pub(super) subdomain: Option<Arc<str>>,
     pub(super) host_network: bool,
     pub(super) containers: Vec<Container>,
 }
@@ -223,9 +225,19 @@ impl WorkloadIn {
                 Err(at) => all.insert(at, (key.clone(), value.clone())),
             }
         }
+        let hostname = match self.make {
+            Make::Ordinals { .. } => Some(name.clone()),
+            Make::Deployment(_)
+            | Make::Replicas(_)
+            | Make::PerNode
+            | Make::Job { .. }
+            | Make::CronJob { .. } => self.template.hostname.clone(),
+        };
         let pod = Pod {
             namespace: self.namespace_shared(),
             name,
+            hostname,
+            subdomain: self.template.subdomain.clone(),
             labels: all,
             node: None,
             addresses: Vec::new(),

@@ -89,6 +89,10 @@ pub struct Pod {
     pub node: Option<u32>,
     /// Its addresses, at most one per family, the primary family first. Empty when it has none (yet, or any more).
     pub addresses: Vec<IpAddr>,
+    /// Its own host name, where it states one or belongs to a StatefulSet.
+    pub hostname: Option<Arc<str>>,
+    /// The Service that its host name is below.
+    pub subdomain: Option<Arc<str>>,
     /// It shares the node's namespace.
     pub host_network: bool,
     /// `Succeeded` or `Failed`: it holds no address any more.

@@ -78,7 +78,9 @@ fn read_workloads(objects: &Objects, input: &mut Input, log: &mut Log) {
     for o in objects.stateful_sets.values() {
         let first = o.spec.ordinals.as_ref().map_or(0, |ordinals| ordinals.start);
         let make = Make::Ordinals { first, count: replicas(&o.spec) };
-        add("StatefulSet", &o.metadata, &o.origin, &o.spec.template, TEMPLATE, make);
+        let mut template = o.spec.template.clone();
+        template.spec.subdomain.clone_from(&o.spec.service_name);
+        add("StatefulSet", &o.metadata, &o.origin, &template, TEMPLATE, make);
     }
     for o in objects.daemon_sets.values() {
         add("DaemonSet", &o.metadata, &o.origin, &o.spec.template, TEMPLATE, Make::PerNode);
@@ -190,6 +192,8 @@ fn read_pod(pod: &Shared<types::Pod>, log: &mut Log) -> PodIn {
             labels: template.labels.clone(),
             node: None,
             addresses,
+            hostname: template.hostname.clone(),
+            subdomain: template.subdomain.clone(),
             host_network: template.host_network,
             terminal,
             ready: ready && !terminal,
@@ -228,6 +232,8 @@ fn read_template(labels: &Map, spec: &PodSpec, origin: &Origin, path: &str, log:
             selector: pairs(&spec.node_selector),
             tolerations: spec.tolerations.iter().map(toleration).collect(),
         },
+        hostname: spec.hostname.clone().filter(|name| !name.is_empty()),
+        subdomain: spec.subdomain.clone().filter(|name| !name.is_empty()),
         host_network: spec.host_network,
         containers: containers.collect(),
     }

@@ -117,12 +117,7 @@ fn endpoint(
         return None;
     }
     let node: Option<&Arc<Node>> = pod.node.and_then(|place| cluster.nodes.get(place as usize));
-    // A node that the input should have and has not is gone.
-    let gone = |node: &&Arc<Node>| {
-        let key = (Arc::from(""), node.name.clone());
-        cluster.objects.collected.contains("Node") && !cluster.objects.nodes.contains_key(&key)
-    };
-    if node.as_ref().is_none_or(gone) && !publish {
+    if node.is_none_or(|node| is_gone(cluster, node)) && !publish {
         return None;
     }
     let zone = node.and_then(|node| node.labels.iter().find(|(key, _)| &**key == ZONE));
@@ -133,7 +128,8 @@ fn endpoint(
         terminating: pod.terminating,
         node: node.map(|node| node.name.clone()),
         zone: zone.map(|(_, zone)| zone.clone()),
-        hostname: hostname(cluster, service, pod),
+        // A host name counts below the Service that is the pod's subdomain.
+        hostname: pod.hostname.clone().filter(|_| pod.subdomain.as_deref() == Some(&*service.name)),
         for_zones: Vec::new(),
         for_nodes: Vec::new(),
         pod: Some((pod.namespace.clone(), pod.name.clone())),
@@ -141,15 +137,10 @@ fn endpoint(
     })
 }
 
-/// A pod's host name counts where its subdomain is the Service. A StatefulSet gives its pods both.
-fn hostname(cluster: &Cluster, service: &Service, pod: &Pod) -> Option<Arc<str>> {
-    if let Some(stated) = cluster.objects.pods.get(&(pod.namespace.clone(), pod.name.clone())) {
-        let below = stated.spec.subdomain.as_deref() == Some(&*service.name);
-        return stated.spec.hostname.clone().filter(|name| below && !name.is_empty());
-    }
-    let set = pod.owners.iter().find(|owner| owner.kind == "StatefulSet")?;
-    let set = cluster.objects.stateful_sets.get(&(pod.namespace.clone(), set.name.clone()))?;
-    (set.spec.service_name.as_deref() == Some(&*service.name)).then(|| pod.name.clone())
+/// A node that the input should have and has not.
+fn is_gone(cluster: &Cluster, node: &Node) -> bool {
+    cluster.objects.collected.contains("Node")
+        && !cluster.objects.nodes.contains_key(&(Arc::from(""), node.name.clone()))
 }
 
 /// The ports that a pod has of a Service's. One that the pod does not name is left out.

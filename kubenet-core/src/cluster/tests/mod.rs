@@ -44,6 +44,8 @@ fn pod(name: &str, node: Option<u32>, addresses: &[&str]) -> Pod {
         labels: Vec::new(),
         node,
         addresses: addresses.iter().map(|a| ip(a)).collect(),
+        hostname: None,
+        subdomain: None,
         host_network: false,
         terminal: false,
         ready: true,

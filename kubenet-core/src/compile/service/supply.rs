@@ -7,11 +7,12 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::iptables::{self, ClusterSize, Part};
 use super::nftables::{self, Shared};
 use super::rules::{add_others, compiled_mode, families};
-use super::{NodeRules, Port, ProxyConfig, ports_of_service, service_ports};
+use super::{NodeRules, Port, ProxyConfig, ports_of_service};
 use crate::addr::Family;
 use crate::cluster::{Cluster, ProxyMode};
 use crate::compile::tables::Tables;
@@ -34,13 +35,38 @@ pub struct NodeSupply {
     cluster: Cluster,
     node: u32,
     mode: ProxyMode,
-    families: Vec<(ProxyConfig, ClusterSize)>,
+    families: Vec<Proxy>,
     base: Ruleset,
+}
+
+/// kube-proxy in one family.
+#[derive(Debug)]
+struct Proxy {
+    config: ProxyConfig,
+    /// The size of the cluster, once it was counted: 1 for small, 2 for large.
+    size: AtomicU8,
+}
+
+impl Proxy {
+    /// Counts at the first call. Two that call at once count the same.
+    fn size(&self, cluster: &Cluster) -> ClusterSize {
+        match self.size.load(Ordering::Relaxed) {
+            1 => ClusterSize::Small,
+            2 => ClusterSize::Large,
+            _ => {
+                let size = cluster_size(cluster, &self.config);
+                let number = if size == ClusterSize::Small { 1 } else { 2 };
+                self.size.store(number, Ordering::Relaxed);
+                size
+            }
+        }
+    }
 }
 
 impl NodeSupply {
     /// The rules of a node, by its place in [`Cluster::nodes`]. `None` where there is no such node, and in the modes `ipvs` and
-    /// `userspace`. O(Services), and O(endpoints) of those with affinity in nftables mode, whose sets are all there.
+    /// `userspace`. O(pods of the node), and in nftables mode O(Services + endpoints of those with affinity), whose sets are all
+    /// there.
     pub fn new(cluster: &Cluster, node: u32) -> Option<Self> {
         let mode = compiled_mode(cluster.settings.proxy_mode.value)?;
         let mut all = Vec::new();
@@ -66,14 +92,13 @@ impl NodeSupply {
                 }
             }
             base.xt.extend(tables.finish());
-            let size = cluster_size(cluster, &config);
-            all.push((config, size));
+            all.push(Proxy { config, size: AtomicU8::new(0) });
         }
         Some(Self { cluster: cluster.clone(), node, mode, families: all, base })
     }
 
-    fn family(&self, family: Family) -> Option<&(ProxyConfig, ClusterSize)> {
-        self.families.iter().find(|(config, _)| config.family == family)
+    fn family(&self, family: Family) -> Option<&Proxy> {
+        self.families.iter().find(|proxy| proxy.config.family == family)
     }
 
     fn ports(&self, config: &ProxyConfig, services: impl IntoIterator<Item = u32>) -> Vec<Port> {
@@ -97,14 +122,11 @@ impl NodeSupply {
         ports
     }
 
-    fn own_chain(
-        &self,
-        (config, size): &(ProxyConfig, ClusterSize),
-        name: &str,
-        key: &PacketKey,
-    ) -> Option<Arc<xt::Chain>> {
+    fn own_chain(&self, proxy: &Proxy, name: &str, key: &PacketKey) -> Option<Arc<xt::Chain>> {
+        let config = &proxy.config;
+        let size = proxy.size(&self.cluster);
         let find =
-            |ports: &[Port]| ports.iter().find_map(|port| iptables::own_chain(config, port, *size, name));
+            |ports: &[Port]| ports.iter().find_map(|port| iptables::own_chain(config, port, size, name));
         // The packet came here from one of its own service ports; anybody else who asks pays for the search.
         find(&self.meant(config, key)).or_else(|| {
             let services = 0..u32::try_from(self.cluster.services.len()).unwrap_or(u32::MAX);
@@ -120,7 +142,7 @@ impl Supply for NodeSupply {
 
     fn xt_chain(&self, family: Family, table: &str, chain: &str, key: &PacketKey) -> Option<Arc<xt::Chain>> {
         let proxy = self.family(family).filter(|_| self.mode == ProxyMode::Iptables)?;
-        let config = &proxy.0;
+        let config = &proxy.config;
         if DISPATCH.contains(&(table, chain)) {
             let parts: Vec<Part> =
                 self.meant(config, key).iter().map(|port| iptables::dispatch(config, port)).collect();
@@ -134,7 +156,7 @@ impl Supply for NodeSupply {
     }
 
     fn nft_chain(&self, family: nft::TableFamily, table: &str, chain: &str) -> Option<Arc<nft::Chain>> {
-        let (config, _) = self.nft_proxy(family, table)?;
+        let config = &self.nft_proxy(family, table)?.config;
         // `KIND-HASH-NAMESPACE/SERVICE/PROTOCOL/PORT`.
         let (_, words) = chain.split_once('-')?.1.split_once('-')?;
         let mut words = words.split('/');
@@ -150,7 +172,7 @@ impl Supply for NodeSupply {
         set: &str,
         key: &[nft::Value],
     ) -> Option<nft::Element> {
-        let (config, _) = self.nft_proxy(family, table)?;
+        let config = &self.nft_proxy(family, table)?.config;
         let shared = Shared::named(set)?;
         let services = match shared {
             Shared::HairpinConnections => self.cluster.services_with_endpoint(address(key.first()?)?),
@@ -197,7 +219,7 @@ impl Supply for NodeSupply {
 }
 
 impl NodeSupply {
-    fn nft_proxy(&self, family: nft::TableFamily, table: &str) -> Option<&(ProxyConfig, ClusterSize)> {
+    fn nft_proxy(&self, family: nft::TableFamily, table: &str) -> Option<&Proxy> {
         let family = match family {
             nft::TableFamily::Ip => Family::V4,
             nft::TableFamily::Ip6 => Family::V6,
@@ -219,14 +241,13 @@ const fn address(value: &nft::Value) -> Option<IpAddr> {
 
 /// The sets of all Services with affinity, in the order of the Services.
 fn affinity_sets(cluster: &Cluster, config: &ProxyConfig) -> Vec<Arc<nft::Set>> {
+    let stated = cluster.objects.services.iter();
+    let sticky = stated.filter(|(_, s)| s.spec.session_affinity.as_deref() == Some("ClientIP"));
     let mut sets = Vec::new();
-    for (place, service) in (0_u32..).zip(cluster.services.iter()) {
-        let key = (service.namespace.clone(), service.name.clone());
-        let stated = cluster.objects.services.get(&key);
-        if stated.is_some_and(|stated| stated.spec.session_affinity.as_deref() == Some("ClientIP")) {
-            let ports = ports_of_service(cluster, place, config);
-            sets.extend(ports.iter().flat_map(|port| nftables::part(config, port).sets));
-        }
+    for ((namespace, name), _) in sticky {
+        let Some(place) = cluster.service_named(namespace, name) else { continue };
+        let ports = ports_of_service(cluster, place, config);
+        sets.extend(ports.iter().flat_map(|port| nftables::part(config, port).sets));
     }
     sets
 }
@@ -234,17 +255,16 @@ fn affinity_sets(cluster: &Cluster, config: &ProxyConfig) -> Vec<Arc<nft::Set>> 
 /// Counts endpoints, no further than it matters. O(Services + 1,000).
 fn cluster_size(cluster: &Cluster, config: &ProxyConfig) -> ClusterSize {
     let places = || (0_u32..).zip(cluster.services.iter());
-    let at_most = places().map(|(place, service)| cluster.endpoint_bound(place) * service.ports.len().max(1));
-    if at_most.sum::<usize>() <= iptables::LARGE {
+    let mut at_most = 0;
+    let few = places().all(|(place, service)| {
+        at_most += cluster.endpoint_bound(place) * service.ports.len().max(1);
+        at_most <= iptables::LARGE
+    });
+    if few {
         return ClusterSize::Small;
     }
     let mut count = 0;
-    for (place, service) in places() {
-        let key = (service.namespace.clone(), service.name.clone());
-        let stated = cluster.objects.services.get(&key);
-        if stated.is_none_or(|stated| service_ports(stated, Some(service), config.family).is_empty()) {
-            continue;
-        }
+    for (place, _) in places() {
         let ports = ports_of_service(cluster, place, config);
         count += ports.iter().map(|port| port.endpoints.len()).sum::<usize>();
         if count > iptables::LARGE {

@@ -51,6 +51,8 @@ pub(super) fn example() -> Cluster {
             labels: Vec::new(),
             node: Some(0),
             addresses: addr.parse::<IpAddr>().into_iter().collect(),
+            hostname: None,
+            subdomain: None,
             host_network: false,
             terminal,
             ready: !terminal,
