@@ -85,7 +85,7 @@ fn settings(network: &Network, inventory: &Inventory, out: &mut Out) -> anyhow::
             value = "–".into();
             why = format!("not known: the inside of {} is not modelled", clean(cni.as_str()));
         }
-        out.line(&format!("  {:<15} {value:<width$} {}", line.key, paint(style::DIM, &why)))?;
+        out.line(&format!("  {:<18} {value:<width$} {}", line.key, paint(style::DIM, &why)))?;
     }
     Ok(())
 }

@@ -347,19 +347,23 @@ fn an_inventory_tells_what_was_loaded_and_made_up() {
                   2  Pod
 
             network
-              cni             bridge                               assumed
-              underlay        host-gw                              assumed
-              clusterCidr     10.244.0.0/16                        assumed
-              serviceCidr     10.96.0.0/12                         assumed
-              nodeNetwork     172.18.0.0/16                        assumed
-              nodeCidrMaskV4  24                                   assumed
-              nodeCidrMaskV6  64                                   assumed
-              mtu             1500                                 assumed
-              proxyMode       iptables                             assumed
-              proxyVersion    1.36                                 assumed
-              policyEnforced  false                                assumed
-              sysctls         net.bridge.bridge-nf-call-iptables=1 assumed
-              resolver        glibc                                assumed
+              cni                bridge                               assumed
+              underlay           host-gw                              assumed
+              clusterCidr        10.244.0.0/16                        assumed
+              serviceCidr        10.96.0.0/12                         assumed
+              nodeNetwork        172.18.0.0/16                        assumed
+              nodeCidrMaskV4     24                                   assumed
+              nodeCidrMaskV6     64                                   assumed
+              mtu                1500                                 assumed
+              proxyMode          iptables                             assumed
+              proxyVersion       1.36                                 assumed
+              detectLocalMode    ClusterCIDR                          assumed
+              masqueradeAll      false                                assumed
+              nodePortAddresses  all                                  assumed
+              localhostNodePorts true                                 assumed
+              policyEnforced     false                                assumed
+              sysctls            net.bridge.bridge-nf-call-iptables=1 assumed
+              resolver           glibc                                assumed
 
             nodes (2)
               node-1  172.18.0.2    pods 2    from 10.244.0.0/24  made up
