@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use kubenet_core::addr::{Family, Protocol};
 use kubenet_core::assume::Assume;
 use kubenet_core::cluster::InputMode;
+use kubenet_core::network::Table;
 
 /// Answers what happens to a packet in a Kubernetes cluster, from its manifests or a snapshot of it.
 #[derive(Debug, Parser)]
@@ -222,14 +223,18 @@ fn parse_family(text: &str) -> Result<Family, String> {
 #[command(after_help = "Examples:
   kubenet render --example shop node-1 --as ip-route
   kubenet render --example shop --underlay vxlan node-1 --as bridge-fdb
+  kubenet render --example shop node-1 --as iptables-save
+  kubenet render --example shop --proxy-mode nftables node-1 --as nft
   kubenet render --example shop deploy/cart --as ip-addr --json")]
 pub(crate) struct RenderArgs {
     /// A node, or a pod as in a question
     #[arg(value_name = "NODE|POD")]
     pub(crate) what: String,
-    /// Which table
-    #[arg(long = "as", value_name = "TABLE")]
-    pub(crate) table: TableArg,
+    /// Which table, as the command that prints it: ip-route, ip-rule, ip-addr, ip-link, ip-neigh, bridge-fdb, ss,
+    /// iptables-save, ip6tables-save, nft, ipset, ipvsadm; or as kube-proxy feeds it: iptables-restore,
+    /// ip6tables-restore, nft-feed
+    #[arg(long = "as", value_name = "TABLE", value_parser = parse_table)]
+    pub(crate) table: Table,
     /// As the command prints it with -j
     #[arg(long)]
     pub(crate) json: bool,
@@ -238,23 +243,11 @@ pub(crate) struct RenderArgs {
     pub(crate) input: InputArgs,
 }
 
-/// `--as`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum TableArg {
-    /// `ip route show` and `ip -6 route show`
-    IpRoute,
-    /// `ip rule show` and `ip -6 rule show`
-    IpRule,
-    /// `ip addr show`
-    IpAddr,
-    /// `ip -d link show`
-    IpLink,
-    /// `ip neigh show`
-    IpNeigh,
-    /// `bridge fdb show`
-    BridgeFdb,
-    /// `ss -lntu`
-    Ss,
+fn parse_table(text: &str) -> Result<Table, String> {
+    Table::named(text).ok_or_else(|| {
+        let names: Vec<&str> = Table::ALL.iter().map(|(name, _)| *name).collect();
+        format!("'{text}' is not a table; use one of {}", names.join(", "))
+    })
 }
 
 /// `kubenet inventory`.

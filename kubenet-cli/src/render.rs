@@ -1,23 +1,14 @@
 //! `kubenet render`.
 
-use kubenet_core::network::{RenderError, Table};
+use kubenet_core::network::RenderError;
 
-use crate::args::{RenderArgs, TableArg};
+use crate::args::RenderArgs;
 use crate::output::Out;
 use crate::{BAD_INPUT, diagnostics, input};
 
 pub(crate) fn render(args: &RenderArgs, out: &mut Out) -> anyhow::Result<u8> {
     let network = input::network(&args.input)?;
-    let table = match args.table {
-        TableArg::IpRoute => Table::IpRoute,
-        TableArg::IpRule => Table::IpRule,
-        TableArg::IpAddr => Table::IpAddr,
-        TableArg::IpLink => Table::IpLink,
-        TableArg::IpNeigh => Table::IpNeigh,
-        TableArg::BridgeFdb => Table::BridgeFdb,
-        TableArg::Ss => Table::Ss,
-    };
-    match network.render(&args.what, &args.input.namespace, table, args.json) {
+    match network.render(&args.what, &args.input.namespace, args.table, args.json) {
         Ok(text) => {
             out.bytes(text.as_bytes())?;
             if !text.is_empty() && !text.ends_with('\n') {

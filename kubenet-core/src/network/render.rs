@@ -9,11 +9,13 @@ use super::Network;
 use crate::addr::Family;
 use crate::compile;
 use crate::plan::{
-    IpRule, MachinePlan, Netns, PlanSource, RuleAction, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN,
+    IpRule, MachinePlan, Netfilter, Netns, PlanSource, RuleAction, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN, xt,
 };
 use crate::question::{Endpoint, QuestionError, QuestionFault, Target, What};
 use crate::text::ip_link::Details;
-use crate::text::{bridge_fdb, ip_addr, ip_link, ip_neigh, ip_route, ip_rule, ss};
+use crate::text::{
+    bridge_fdb, ip_addr, ip_link, ip_neigh, ip_route, ip_rule, ipset, iptables_save, ipvsadm, nft, ss,
+};
 
 /// Which table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +34,53 @@ pub enum Table {
     BridgeFdb,
     /// `ss -lntu`.
     Ss,
+    /// `iptables-save`.
+    IptablesSave,
+    /// `ip6tables-save`.
+    Ip6tablesSave,
+    /// What `iptables-restore` is fed with.
+    IptablesRestore,
+    /// What `ip6tables-restore` is fed with.
+    Ip6tablesRestore,
+    /// `nft list ruleset`.
+    Nft,
+    /// What `nft -f` is fed with.
+    NftFeed,
+    /// `ipset save`.
+    Ipset,
+    /// `ipvsadm -Sn`.
+    Ipvsadm,
+}
+
+impl Table {
+    /// All tables with the names that `--as` and scenarios give them.
+    pub const ALL: [(&str, Self); 15] = [
+        ("ip-route", Self::IpRoute),
+        ("ip-rule", Self::IpRule),
+        ("ip-addr", Self::IpAddr),
+        ("ip-link", Self::IpLink),
+        ("ip-neigh", Self::IpNeigh),
+        ("bridge-fdb", Self::BridgeFdb),
+        ("ss", Self::Ss),
+        ("iptables-save", Self::IptablesSave),
+        ("ip6tables-save", Self::Ip6tablesSave),
+        ("iptables-restore", Self::IptablesRestore),
+        ("ip6tables-restore", Self::Ip6tablesRestore),
+        ("nft", Self::Nft),
+        ("nft-feed", Self::NftFeed),
+        ("ipset", Self::Ipset),
+        ("ipvsadm", Self::Ipvsadm),
+    ];
+
+    /// The table with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(other, _)| *other == name).map(|(_, table)| *table)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, other)| *other == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// Why a table cannot be printed.
@@ -42,8 +91,8 @@ pub enum RenderError {
     #[error("{0}")]
     What(QuestionError),
     /// The command has no JSON form.
-    #[error("ss prints no JSON")]
-    NoJson,
+    #[error("{0} has no JSON form")]
+    NoJson(&'static str),
 }
 
 pub(super) fn render(
@@ -76,8 +125,40 @@ pub(super) fn render(
         (Table::BridgeFdb, false) => bridge_fdb::render(&inside.fdb),
         (Table::BridgeFdb, true) => bridge_fdb::render_json(&inside.fdb),
         (Table::Ss, false) => ss::render(&inside.sockets),
-        (Table::Ss, true) => return Err(RenderError::NoJson),
+        (rules, false) => return Ok(render_rules(&inside.netfilter, rules)),
+        (other, true) => return Err(RenderError::NoJson(other.name())),
     })
+}
+
+/// Rules, sets and virtual servers.
+fn render_rules(netfilter: &Netfilter, table: Table) -> String {
+    let whole = netfilter.whole();
+    let xt = |family: Family| -> Vec<xt::Table> {
+        whole.xt.iter().filter(|table| table.family == family).cloned().collect()
+    };
+    match table {
+        Table::IptablesSave => iptables_save::render(&xt(Family::V4), iptables_save::Dialect::default()),
+        Table::Ip6tablesSave => iptables_save::render(&xt(Family::V6), iptables_save::Dialect::default()),
+        Table::IptablesRestore => {
+            iptables_save::render_restore(&xt(Family::V4), iptables_save::Marks::Padded)
+        }
+        Table::Ip6tablesRestore => {
+            iptables_save::render_restore(&xt(Family::V6), iptables_save::Marks::Padded)
+        }
+        Table::Nft => nft::render(&whole.nft, nft::Dialect::default()),
+        Table::NftFeed => nft::render_feed(&whole.nft),
+        Table::Ipset => ipset::render(&whole.ipsets.iter().map(|set| (**set).clone()).collect::<Vec<_>>()),
+        Table::Ipvsadm => {
+            ipvsadm::render(&whole.ipvs.iter().map(|server| (**server).clone()).collect::<Vec<_>>())
+        }
+        Table::IpRoute
+        | Table::IpRule
+        | Table::IpAddr
+        | Table::IpLink
+        | Table::IpNeigh
+        | Table::BridgeFdb
+        | Table::Ss => String::new(),
+    }
 }
 
 /// The three rules that every namespace begins with (`fib_default_rules_init`); IPv6 has no default table.

@@ -253,15 +253,8 @@ fn table(network: &Network, text: &str) -> Answer {
     let [what, name] = parts[..] else {
         return Answer::Text("error: expected WHAT TABLE, such as 'node-1 ip-route'\n".into());
     };
-    let table = match name {
-        "ip-route" => Table::IpRoute,
-        "ip-rule" => Table::IpRule,
-        "ip-addr" => Table::IpAddr,
-        "ip-link" => Table::IpLink,
-        "ip-neigh" => Table::IpNeigh,
-        "bridge-fdb" => Table::BridgeFdb,
-        "ss" => Table::Ss,
-        other => return Answer::Text(format!("error: '{other}' is not a table\n")),
+    let Some(table) = Table::named(name) else {
+        return Answer::Text(format!("error: '{name}' is not a table\n"));
     };
     match network.render(what, crate::k8s::DEFAULT_NAMESPACE, table, false) {
         Ok(text) => Answer::Text(text),
