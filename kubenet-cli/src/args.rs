@@ -28,6 +28,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Follow a packet and its answer, hop by hop
     Trace(TraceArgs),
+    /// Follow packets while things change: a script of events on virtual time
+    Simulate(SimulateArgs),
     /// Print a node's or pod's table as the command on it would
     Render(RenderArgs),
     /// Say what was loaded, made up, detected and not understood
@@ -216,6 +218,47 @@ fn parse_family(text: &str) -> Result<Family, String> {
         "6" => Ok(Family::V6),
         other => Err(format!("'{other}' is not an IP version; use 4 or 6")),
     }
+}
+
+/// `kubenet simulate`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "A line of the script is
+  [at TIME] trace SRC DST [OPTIONS] [as NAME]    a packet on a new connection; options as of kubenet trace
+  [at TIME] send NAME [BYTES]                    one more packet on that connection
+  [at TIME] delete|ready|unready|terminate pod [NS/]NAME
+  [at TIME] scale KIND NAME REPLICAS
+  [at TIME] drain node NAME
+  [at TIME] patch KIND [NS/]NAME FIELD=VALUE     patch service web spec.internalTrafficPolicy=Local
+  [at TIME] assume KEY=VALUE                     assume proxyMode=nftables
+TIME is 500ms, 3s, 5m or 2h from the beginning; without it, that of the line before. # starts a comment.
+
+Examples:
+  kubenet simulate --example shop rollout.txt
+  printf 'trace deploy/web svc/cart:7070 as it\nat 5s delete pod/cart-0\nat 6s send it\n' | kubenet simulate -f shop.yaml -
+
+Exit status: 0 every packet was answered, 1 one was not, 2 bad input, 3 one is not known.")]
+pub(crate) struct SimulateArgs {
+    /// The script; `-` is standard input
+    #[arg(value_name = "SCRIPT")]
+    pub(crate) script: PathBuf,
+    /// The input.
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// The form of the answer
+    #[arg(short, long, value_name = "FORM", default_value = "text", help_heading = "Output")]
+    pub(crate) output: SimulateOutput,
+    /// Every hop, not only those that change the packet or decide its fate
+    #[arg(long, help_heading = "Output")]
+    pub(crate) full: bool,
+}
+
+/// `-o` of `kubenet simulate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SimulateOutput {
+    /// For people
+    Text,
+    /// The schema kubenet/simulation/v1
+    Json,
 }
 
 /// `kubenet render`.

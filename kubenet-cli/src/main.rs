@@ -10,6 +10,7 @@ mod input;
 mod inventory;
 mod output;
 mod render;
+mod simulate;
 mod trace;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     let mut out = Out::new();
     let status = match args.command {
         Command::Trace(args) => trace::trace(&args, &mut out),
+        Command::Simulate(args) => simulate::simulate(&args, &mut out),
         Command::Render(args) => render::render(&args, &mut out),
         Command::Inventory(args) => inventory::inventory(&args, &mut out),
         Command::Examples => examples::list(&mut out),

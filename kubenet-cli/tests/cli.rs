@@ -398,6 +398,29 @@ fn schema() -> serde_json::Value {
 }
 
 #[test]
+fn a_simulation_follows_its_schema_and_its_packets_theirs() {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/simulation-v1.json");
+    let text = std::fs::read_to_string(path).expect("the schema");
+    let whole = jsonschema::validator_for(&serde_json::from_str(&text).expect("JSON")).expect("a schema");
+    let packet = jsonschema::validator_for(&schema()).expect("a schema");
+    let script = "trace deploy/web svc/cart as it\nat 5s delete pod cart-nowhere\nassume proxyMode=nftables\nsend it 10\n";
+    let output = kubenet("simulate --example shop - -o json", script);
+    assert_eq!(output.status.code(), Some(2), "a line could not be done");
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let faults: Vec<String> = whole.iter_errors(&answer).map(|error| error.to_string()).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let steps = answer["steps"].as_array().expect("steps");
+    assert_eq!(steps.len(), 4);
+    for trace in steps.iter().filter_map(|step| step.get("trace")) {
+        let faults: Vec<String> = packet.iter_errors(trace).map(|error| error.to_string()).collect();
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+    let simulation: kubenet_core::network::Simulation =
+        serde_json::from_value(answer.clone()).expect("a simulation");
+    assert_eq!(serde_json::to_value(&simulation).expect("JSON"), answer);
+}
+
+#[test]
 fn json_follows_its_schema() {
     let validator = jsonschema::validator_for(&schema()).expect("a schema");
     for question in [

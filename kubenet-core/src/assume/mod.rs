@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 pub use self::fault::{Fault, FaultError, Where};
 pub use self::port_ref::{PortRef, PortRefError};
 pub use self::proxy::{DetectLocalMode, NodePortAddresses, ProxyWordsError};
-pub use self::words::{Cni, ProxyMode, Resolver, Underlay, WordError};
+pub use self::words::{Cni, PodState, ProxyMode, Resolver, Underlay, WordError};
 use crate::addr::Family;
 
 /// The one kube-proxy version that is modelled so far.
@@ -126,6 +126,12 @@ pub struct Assume {
     /// On which node made-up pods are placed: `[NAMESPACE/]KIND/NAME` or `NAMESPACE/POD` to a node's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub place: BTreeMap<String, String>,
+    /// What befell single pods, as `NAMESPACE/NAME`: `gone`, `unready` or `terminating`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pods: BTreeMap<String, PodState>,
+    /// How many pods workloads have instead of what their manifests say, as `NAMESPACE/KIND/NAME` with the kind as in a manifest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replicas: BTreeMap<String, u32>,
     /// Ports that a process listens on although nothing declares them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<PortRef>,
@@ -226,6 +232,8 @@ impl Assume {
     pub fn over(self, mut below: Self) -> Self {
         below.sysctls.extend(self.sysctls);
         below.place.extend(self.place);
+        below.pods.extend(self.pods);
+        below.replicas.extend(self.replicas);
         append(&mut below.listeners, self.listeners);
         append(&mut below.closed, self.closed);
         append(&mut below.faults, self.faults);
@@ -249,6 +257,8 @@ impl Assume {
             resolver: self.resolver.or(below.resolver),
             nodes: self.nodes.or(below.nodes),
             place: below.place,
+            pods: below.pods,
+            replicas: below.replicas,
             listeners: below.listeners,
             closed: below.closed,
             faults: below.faults,
@@ -288,6 +298,14 @@ impl Assume {
             "place" => {
                 let (what, node) = pair(key, value)?;
                 self.place.insert(what, node);
+            }
+            "pods" => {
+                let (pod, state) = pair(key, value)?;
+                self.pods.insert(pod, read(key, &state)?);
+            }
+            "replicas" => {
+                let (workload, count) = pair(key, value)?;
+                self.replicas.insert(workload, read(key, &count)?);
             }
             "listeners" => self.listeners.push(read(key, value)?),
             "closed" => self.closed.push(read(key, value)?),

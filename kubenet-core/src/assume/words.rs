@@ -174,6 +174,26 @@ words!(
     Userspace = "userspace"
 );
 
+/// What befell a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PodState {
+    /// It is not there any more, and its address is nobody's.
+    Gone,
+    /// It runs, but is not ready.
+    Unready,
+    /// It is being deleted, and still runs.
+    Terminating,
+}
+
+words!(
+    PodState,
+    "a state of a pod",
+    "gone, unready or terminating",
+    Gone = "gone",
+    Unready = "unready",
+    Terminating = "terminating"
+);
+
 /// The C library whose resolver pods use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resolver {

@@ -56,6 +56,20 @@ pub(super) enum Make {
     CronJob { count: u32, indexed: bool },
 }
 
+impl Make {
+    /// The same with another number of pods. What runs once per node stays so.
+    pub(super) const fn with_count(self, count: u32) -> Self {
+        match self {
+            Self::Deployment(_) => Self::Deployment(count),
+            Self::Replicas(_) => Self::Replicas(count),
+            Self::Ordinals { first, .. } => Self::Ordinals { first, count },
+            Self::PerNode => Self::PerNode,
+            Self::Job { indexed, .. } => Self::Job { count, indexed },
+            Self::CronJob { indexed, .. } => Self::CronJob { count, indexed },
+        }
+    }
+}
+
 /// A workload of the input.
 #[derive(Clone, Debug)]
 pub(super) struct WorkloadIn {

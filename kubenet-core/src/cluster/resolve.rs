@@ -99,6 +99,7 @@ pub(super) fn resolve_input(
     let (mut nodes, made_up) = nodes::all_nodes(&mut input, assume, mode, &mut log);
     let facts = facts(&input, &nodes);
     let settings = layers::settings(detected, &facts, assume);
+    said::replicas(assume, &mut input.workloads, &mut log);
     let workload_refs: Vec<ObjectRef> = input.workloads.iter().map(|w| w.object.clone()).collect();
     let mut pods = match mode {
         InputMode::Manifests => {
@@ -114,6 +115,7 @@ pub(super) fn resolve_input(
         }
     };
     pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    said::pod_states(assume, &mut pods, &mut log);
     let services = match mode {
         InputMode::Manifests => {
             address::give_pod_cidrs(&mut nodes, &pods, &settings, &mut log);

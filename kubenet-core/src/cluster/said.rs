@@ -7,8 +7,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Cluster, Kind, Node, PodPort};
-use crate::assume::{Assume, Fault, PortRef, SYSCTLS, Where};
+use super::control_plane::WorkloadIn;
+use super::{Cluster, Kind, Node, Pod, PodPort};
+use crate::assume::{Assume, Fault, PodState, PortRef, SYSCTLS, Where};
 use crate::k8s::DEFAULT_NAMESPACE;
 use crate::origin::{Diagnostic, ObjectRef};
 
@@ -107,4 +108,45 @@ pub(super) fn known_sysctls(assume: &Assume, log: &mut Vec<Diagnostic>) {
 fn unknown(key: &str, what: &str) -> Diagnostic {
     Diagnostic::error("assumption-unknown", format!("{key}: no {what}"))
         .help("kubenet inventory lists what there is")
+}
+
+/// Does to pods what the assumptions say befell them.
+pub(super) fn pod_states(assume: &Assume, pods: &mut Vec<Pod>, log: &mut Vec<Diagnostic>) {
+    for (name, state) in &assume.pods {
+        let is_meant = |pod: &Pod| {
+            name.split_once('/')
+                .is_some_and(|(namespace, name)| *namespace == *pod.namespace && *name == *pod.name)
+        };
+        let Some(place) = pods.iter().position(is_meant) else {
+            let message = format!("assumption pods: there is no pod {name}");
+            log.push(Diagnostic::warning("assumption-unused", message).help("write NAMESPACE/NAME"));
+            continue;
+        };
+        match (state, pods.get_mut(place)) {
+            (PodState::Gone, _) => {
+                pods.remove(place);
+            }
+            (PodState::Unready, Some(pod)) => pod.ready = false,
+            (PodState::Terminating, Some(pod)) => pod.terminating = true,
+            (PodState::Unready | PodState::Terminating, None) => {}
+        }
+    }
+}
+
+/// Gives workloads as many pods as the assumptions say.
+pub(super) fn replicas(assume: &Assume, workloads: &mut [WorkloadIn], log: &mut Vec<Diagnostic>) {
+    for (name, count) in &assume.replicas {
+        let meant = workloads.iter_mut().find(|workload| {
+            let object = &workload.object;
+            let namespace = object.namespace.as_deref().unwrap_or_default();
+            *name == format!("{namespace}/{}/{}", object.kind, object.name)
+        });
+        match meant {
+            Some(workload) => workload.make = workload.make.with_count(*count),
+            None => {
+                let message = format!("assumption replicas: there is no workload {name}");
+                log.push(Diagnostic::warning("assumption-unused", message).help("write NAMESPACE/KIND/NAME"));
+            }
+        }
+    }
 }

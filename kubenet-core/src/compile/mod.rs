@@ -94,6 +94,11 @@ impl Plans {
         self
     }
 
+    /// The hosts on the internet, in the order in which they were added.
+    pub fn outside_addresses(&self) -> &[IpAddr] {
+        &self.outside
+    }
+
     /// The cluster that it is compiled from.
     pub const fn cluster(&self) -> &Cluster {
         &self.cluster

@@ -58,6 +58,20 @@ impl Timer {
         }
     }
 
+    /// The same in a namespace that has another place, on a link that may have another too.
+    fn moved(self, netns: u32, link_of: impl Fn(u32) -> Option<u32>) -> Option<Self> {
+        Some(match self {
+            Self::NeighbourFlush { link, addr, .. } => {
+                Self::NeighbourFlush { netns, link: link_of(link)?, addr }
+            }
+            Self::NeighbourRetry { link, addr, .. } => {
+                Self::NeighbourRetry { netns, link: link_of(link)?, addr }
+            }
+            Self::Connection { key, .. } => Self::Connection { netns, key },
+            Self::Fragments { key, .. } => Self::Fragments { netns, key },
+        })
+    }
+
     const fn netns(&self) -> u32 {
         match self {
             Self::NeighbourFlush { netns, .. }
@@ -149,6 +163,58 @@ impl Machine {
         self.within(client.netns, now, choices, log, |stack| stack.open(id, client));
         self.run(now, choices, log);
         id
+    }
+
+    /// A client sends again on the connection that it has. False when it has none any more.
+    pub fn send<C: Choices, R: Recorder>(
+        &mut self,
+        now: Instant,
+        (netns, client): (u32, ClientId),
+        payload: u16,
+        choices: &mut C,
+        log: &mut R,
+    ) -> bool {
+        let mut sent = false;
+        self.within(netns, now, choices, log, |stack| sent = stack.send_more(client, payload));
+        self.run(now, choices, log);
+        sent
+    }
+
+    /// The same machine under another plan: what its namespaces have learned (connections, neighbours, what rules remember)
+    /// stays, as far as the links and namespaces are still there by their names.
+    pub fn replan(&mut self, id: MachineId, plan: Arc<MachinePlan>) {
+        let old_plan = core::mem::replace(&mut self.plan, plan);
+        let mut old = core::mem::take(&mut self.netns);
+        self.id = id;
+        let place_of = |name: &str| self.plan.netns_named(name).map(|(place, _)| place as u32);
+        let mut netns: Vec<Option<Box<NetnsState>>> = self.plan.netns.iter().map(|_| None).collect();
+        for (before, was) in old_plan.netns.iter().enumerate() {
+            let (Some(Some(state)), Some(now)) = (old.get_mut(before).map(Option::take), place_of(&was.name))
+            else {
+                continue;
+            };
+            let fresh = NetnsState::new(&self.plan, now);
+            if let (Some(mut fresh), Some(slot), Some(is)) =
+                (fresh, netns.get_mut(now as usize), self.plan.netns.get(now as usize))
+            {
+                fresh.inherit(*state, was, is);
+                *slot = Some(Box::new(fresh));
+            }
+        }
+        let timers = core::mem::take(&mut self.io.timers);
+        for (when, timer) in timers {
+            let was = old_plan.netns.get(timer.netns() as usize);
+            let Some((was, now)) = was.and_then(|was| Some((was, place_of(&was.name)?))) else { continue };
+            let link_of = |link: u32| {
+                let name = &was.links.get(link as usize)?.name;
+                Some(self.plan.netns.get(now as usize)?.link_named(name)?.0 as u32)
+            };
+            if let Some(timer) = timer.moved(now, link_of) {
+                self.io.timers.insert(when, timer);
+            }
+        }
+        self.io.queue.clear();
+        self.netns = netns;
     }
 
     /// Takes the next frame to put on a cable.

@@ -39,4 +39,4 @@ pub use self::guards::PacketView;
 pub use self::machine::{Machine, Transmit};
 pub use self::reason::DropReason;
 pub use self::socket::{Client, ClientId, Failure, Notice, NoticeKind};
-pub use self::world::{Limits, Stopped, World};
+pub use self::world::{Limits, Parked, Stopped, World};

@@ -287,6 +287,37 @@ impl NetnsState {
         }
     }
 
+    /// Takes over what the namespace had learned under another plan.
+    pub(super) fn inherit(&mut self, old: Self, was: &Netns, is: &Netns) {
+        let link_of = |link: u32| {
+            let name = &was.links.get(link as usize)?.name;
+            Some(is.link_named(name)?.0 as u32)
+        };
+        self.connections = old.connections;
+        self.rules = old.rules;
+        self.ip_id = old.ip_id;
+        self.fragments = old.fragments;
+        self.fragment_bytes = old.fragment_bytes;
+        if let (Some(table), Some(mut kept)) = (self.conntrack.as_mut(), old.conntrack) {
+            kept.set_sysctls(&is.sysctls.conntrack);
+            *table = kept;
+        }
+        self.ipvs.inherit(old.ipvs, &is.netfilter);
+        #[allow(clippy::iter_over_hash_type, reason = "each goes to a place of its own")]
+        for ((link, addr), entry) in old.neighbours {
+            if let Some(link) = link_of(link) {
+                self.neighbours.entry((link, addr)).or_insert(entry);
+            }
+        }
+        #[allow(clippy::iter_over_hash_type, reason = "each goes to a place of its own")]
+        for ((bridge, mac), entry) in old.fdb {
+            if let (Some(bridge), Some(port), false) = (link_of(bridge), link_of(entry.port), entry.permanent)
+            {
+                self.fdb.entry((bridge, mac)).or_insert(FdbState { port, ..entry });
+            }
+        }
+    }
+
     pub(super) fn link(&self, link: u32) -> Option<&LinkState> {
         self.links.get(link as usize)
     }

@@ -156,6 +156,59 @@ impl<'p, P: PlanSource + ?Sized> World<'p, P> {
         }
     }
 
+    /// The same world under other plans: machines are known again by their names, and keep what they have learned. A machine that
+    /// is not there any more is gone with all that it knew.
+    pub fn onto<'q, Q: PlanSource + ?Sized>(self, plans: &'q Q) -> World<'q, Q> {
+        World {
+            plans,
+            machines: under(plans, self.machines),
+            segments: Map::default(),
+            wire: VecDeque::new(),
+            notices: VecDeque::new(),
+            now: self.now,
+            flood_everyone: self.flood_everyone,
+            steps: 0,
+            overrun: false,
+        }
+    }
+
+    /// The machines and the time, to go on with later ([`World::with_parked`]). Frames under way are lost.
+    pub fn park(self) -> Parked {
+        Parked { machines: self.machines, now: self.now }
+    }
+
+    /// Goes on with parked machines: they are known again by their names, and keep what they have learned.
+    #[must_use]
+    pub fn with_parked(mut self, parked: Parked) -> Self {
+        self.machines = under(self.plans, parked.machines);
+        self.now = parked.now;
+        self
+    }
+
+    /// Lets time pass to a later moment, and nothing else happen but what is due.
+    pub fn wait_until<C: Choices, R: Recorder>(&mut self, at: Instant, choices: &mut C, log: &mut R) {
+        self.steps = 0;
+        let limits = Limits { until: at, ..Limits::default() };
+        self.run(limits, choices, log, |_| false, &|| false);
+        self.now = self.now.max(at);
+    }
+
+    /// A client of a machine sends again on the connection that it has. False when it has none any more.
+    pub fn send<C: Choices, R: Recorder>(
+        &mut self,
+        id: MachineId,
+        client: (u32, ClientId),
+        payload: u16,
+        choices: &mut C,
+        log: &mut R,
+    ) -> bool {
+        let now = self.now;
+        let Some(machine) = self.machine(id) else { return false };
+        let sent = machine.send(now, client, payload, choices, log);
+        self.drain(id);
+        sent
+    }
+
     /// Takes the next thing that a socket lived through.
     pub fn poll_notice(&mut self) -> Option<(MachineId, Notice)> {
         self.notices.pop_front()
@@ -341,6 +394,28 @@ impl<'p, P: PlanSource + ?Sized> World<'p, P> {
             }
         }
     }
+}
+
+/// What the machines of a world have learned, between two uses of it.
+#[derive(Debug, Default)]
+pub struct Parked {
+    machines: BTreeMap<MachineId, Machine>,
+    now: Instant,
+}
+
+/// Puts machines under other plans. One that is not there any more is left out.
+fn under<P: PlanSource + ?Sized>(
+    plans: &P,
+    old: BTreeMap<MachineId, Machine>,
+) -> BTreeMap<MachineId, Machine> {
+    let mut machines = BTreeMap::new();
+    for (_, mut machine) in old {
+        let id = plans.machine_named(&machine.plan().name);
+        let Some((id, plan)) = id.and_then(|id| Some((id, plans.machine(id)?))) else { continue };
+        machine.replan(id, plan);
+        machines.insert(id, machine);
+    }
+    machines
 }
 
 /// The address that an ARP request or neighbour solicitation asks for.

@@ -108,6 +108,19 @@ macro_rules! kinds {
                 match self { $(Self::$kind(object) => &object.origin,)+ }
             }
 
+            /// The object as JSON, as far as it is read.
+            ///
+            /// # Errors
+            ///
+            /// That of the serializer.
+            pub fn to_json(&self) -> Result<serde_json::Value, serde_json::Error> {
+                let mut json = match self { $(Self::$kind(object) => serde_json::to_value(&***object)?,)+ };
+                if let Some(map) = json.as_object_mut() {
+                    map.insert("kind".into(), self.kind().into());
+                }
+                Ok(json)
+            }
+
             /// Whether objects of this kind are in a namespace; `None` for a kind that is not read.
             pub fn is_namespaced(kind: &str) -> Option<bool> {
                 match kind {

@@ -222,6 +222,8 @@ impl Network {
             resolver: Some(settings.resolver.value),
             nodes: said.nodes,
             place: said.place.clone(),
+            pods: said.pods.clone(),
+            replicas: said.replicas.clone(),
             listeners: said.listeners.clone(),
             closed: said.closed.clone(),
             faults: said.faults.clone(),

@@ -6,8 +6,10 @@
 mod inventory;
 mod question;
 mod render;
+mod simulate;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -16,6 +18,8 @@ use alloc::vec::Vec;
 pub use self::inventory::{Inventory, KindCount, NodeLine, SettingLine};
 pub use self::question::{AskError, Question, Side};
 pub use self::render::{RenderError, Table};
+pub use self::simulate::{Change, Outcome, SCHEMA as SIMULATION_SCHEMA, ScriptError, Simulation, Step};
+pub use self::words::words;
 use crate::assume::Assume;
 use crate::cluster::{Changed, Cluster, InputMode, resolve};
 use crate::compile::{self, Plans};
@@ -341,6 +345,26 @@ impl Network {
         json: bool,
     ) -> Result<String, RenderError> {
         render::render(self, what, namespace, table, json)
+    }
+
+    /// Runs a script of events on virtual time, with packets before, during and after them (`docs/simulate.md`).
+    ///
+    /// ```
+    /// use kubenet_core::network::{Network, Outcome};
+    ///
+    /// let pod = "{apiVersion: v1, kind: Pod, metadata: {name: NAME}, spec: {containers: [{name: c, ports: [{containerPort: 80}]}]}}";
+    /// let text = format!("{}\n---\n{}", pod.replace("NAME", "a"), pod.replace("NAME", "b"));
+    /// let network = Network::from_text("pods.yaml", &text);
+    /// let ran = network.simulate("trace pod/a pod/b:80 as it\nat 5s delete pod b\nat 6s send it", "default")?;
+    /// assert!(matches!(ran.steps[1].result, Outcome::Changed(_)));
+    /// # Ok::<(), kubenet_core::network::ScriptError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ScriptError`] when the script cannot be read.
+    pub fn simulate(&self, script: &str, namespace: &str) -> Result<Simulation, ScriptError> {
+        simulate::simulate(self, script, namespace)
     }
 
     /// What was loaded, made up, detected and not understood.

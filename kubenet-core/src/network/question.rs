@@ -12,11 +12,11 @@ use super::{Limits, Network};
 use crate::addr::{Family, Protocol};
 use crate::cluster::{Cluster, Pod};
 use crate::compile::{self, Plans};
-use crate::dataplane;
+use crate::dataplane::{self, Probability};
 use crate::k8s::DEFAULT_NAMESPACE;
 use crate::plan::{MachineId, PlanSource};
 use crate::question::{Endpoint, QuestionError, QuestionFault, Resolution, Resolved, What};
-use crate::trace::{self, Asked, Chance, End, Request, RunError, Trace, Who};
+use crate::trace::{self, Asked, Case, Chance, End, Request, RunError, Trace, Who};
 
 /// What is to be traced.
 #[derive(Clone, Debug)]
@@ -178,36 +178,65 @@ struct Place {
     who: Option<Who>,
 }
 
-fn ask(
+/// A question that is looked up: what is sent, and how its answer is told.
+pub(super) struct Prepared {
+    pub(super) plans: Plans,
+    pub(super) request: Request,
+    from: End,
+    to: End,
+    src: Option<IpAddr>,
+    said: Vec<String>,
+}
+
+impl Prepared {
+    /// The trace of the cases that came.
+    pub(super) fn finish(self, cluster: &Cluster, cases: Vec<Case>, unexplored: Probability) -> Trace {
+        let seen = cases.first().and_then(|case| case.hops.first()).and_then(|hop| hop.packet.as_ref());
+        let src = self.src.or_else(|| seen.and_then(|packet| packet.ip.as_ref()).map(|ip| ip.src));
+        let from = End { ip: src, ..self.from };
+        let asked = Asked { from, to: self.to, protocol: self.request.protocol, said: self.said };
+        trace::finish(cluster, &self.request, asked, cases, unexplored)
+    }
+}
+
+/// A question of one packet, looked up; `Err(Ok)` is an answer that needs no packet.
+pub(super) fn prepare_one(
     network: &Network,
-    through: Option<&dyn PlanSource>,
+    question: &Question,
+) -> Result<Prepared, Result<Trace, AskError>> {
+    let (from, to) = looked_up(network, question).map_err(Err)?;
+    let (from, to) = (
+        only(&question.from, &from).map_err(|error| Err(AskError::From(error)))?,
+        only(&question.to, &to).map_err(|error| Err(AskError::To(error)))?,
+    );
+    prepare(network, question, &from, &to)
+}
+
+fn prepare(
+    network: &Network,
     question: &Question,
     from: &Chosen,
     to: &Chosen,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<Trace, AskError> {
+) -> Result<Prepared, Result<Trace, AskError>> {
     let cluster = network.cluster();
     let mut said = from.said.clone();
     said.extend(to.said.iter().filter(|words| !from.said.contains(words)).cloned());
     let mut plans = network.plans();
-    let source = source(cluster, &mut plans, question, &from.end).map_err(AskError::From)?;
-    let (protocol, dport) = port(cluster, question, &to.end, &mut said).map_err(AskError::To)?;
+    let wrong_end = |error| Err(AskError::From(error));
+    let wrong_to = |error| Err(AskError::To(error));
+    let source = source(cluster, &mut plans, question, &from.end).map_err(wrong_end)?;
+    let (protocol, dport) = port(cluster, question, &to.end, &mut said).map_err(wrong_to)?;
     let end = |text: &str, who, ip, port| End { text: text.into(), who, ip, port };
     let ports = protocol != Protocol::Icmp;
     let sport = question.sport.or(from.end.port).unwrap_or(SPORT);
-    let asked = |to: End, src: Option<IpAddr>| Asked {
-        from: end(&question.from, source.who.clone(), src, Some(sport)),
-        to,
-        protocol,
-        said: said.clone(),
-    };
-    let target = destination(cluster, &mut plans, question, &source, &to.end).map_err(AskError::To)?;
+    let target = destination(cluster, &mut plans, question, &source, &to.end).map_err(wrong_to)?;
+    let asker = end(&question.from, source.who.clone(), None, Some(sport));
     let (dst, target, service) = match target {
         Target::Place(addr, place) => (addr, place, None),
         Target::Service(addr, who) => (addr, None, Some(who)),
         Target::NotKnown { who, why, settle } => {
             let to = end(&question.to, who, None, ports.then_some(dport));
-            return Ok(trace::not_known(asked(to, None), why, settle));
+            return Err(Ok(trace::not_known(Asked { from: asker, to, protocol, said }, why, settle)));
         }
     };
     let src = match from.end.what {
@@ -227,6 +256,24 @@ fn ask(
         intended: target.as_ref().map(|place| place.at),
         most_bytes: question.limits.bytes,
     };
+    let who = target.and_then(|place| place.who).or(service);
+    let to = end(&question.to, who, Some(dst), ports.then_some(dport));
+    Ok(Prepared { plans, request, from: asker, to, src, said })
+}
+
+fn ask(
+    network: &Network,
+    through: Option<&dyn PlanSource>,
+    question: &Question,
+    from: &Chosen,
+    to: &Chosen,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Trace, AskError> {
+    let cluster = network.cluster();
+    let prepared = match prepare(network, question, from, to) {
+        Ok(prepared) => prepared,
+        Err(answer) => return answer,
+    };
     let limits = dataplane::Limits { steps: question.limits.steps, ..dataplane::Limits::default() };
     let chance = match &question.chance {
         Chance::Explored { branches } => {
@@ -234,20 +281,16 @@ fn ask(
         }
         seeded @ Chance::Seeded { .. } => seeded.clone(),
     };
-    let own: &dyn PlanSource = &plans;
-    let ran = trace::run(through.unwrap_or(own), cluster, &request, &chance, limits, cancelled);
-    let (cases, unexplored) = match ran {
-        Ok(found) => found,
-        Err(RunError::Cancelled) => return Err(AskError::Cancelled),
-        Err(RunError::NoMachine(_)) => {
-            return Err(AskError::From(unusable(&question.from, "there is no such machine".into())));
+    let own: &dyn PlanSource = &prepared.plans;
+    let request = &prepared.request;
+    let ran = trace::run(through.unwrap_or(own), cluster, request, &chance, limits, cancelled);
+    match ran {
+        Ok((cases, unexplored)) => Ok(prepared.finish(cluster, cases, unexplored)),
+        Err(RunError::Cancelled) => Err(AskError::Cancelled),
+        Err(RunError::NoMachine(_) | RunError::NoConnection) => {
+            Err(AskError::From(unusable(&question.from, "there is no such machine".into())))
         }
-    };
-    let seen = cases.first().and_then(|case| case.hops.first()).and_then(|hop| hop.packet.as_ref());
-    let src = src.or_else(|| seen.and_then(|packet| packet.ip.as_ref()).map(|ip| ip.src));
-    let who = target.and_then(|place| place.who).or(service);
-    let to = end(&question.to, who, Some(dst), ports.then_some(dport));
-    Ok(trace::finish(cluster, &request, asked(to, src), cases, unexplored))
+    }
 }
 
 fn source(

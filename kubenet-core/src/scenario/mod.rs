@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-pub use self::run::{Check, Words, describe, words};
+pub use self::run::{Check, describe, describe_simulation};
 use crate::assume::Assume;
 
 /// A scenario file.
@@ -68,6 +68,8 @@ pub enum BlockKind {
     Change,
     /// `trace`: a question, as on the command line.
     Trace,
+    /// `simulate`: a script of events and packets on virtual time.
+    Simulate,
     /// `render`: a table, as on the command line.
     Render,
     /// `diagnostics`: what is wrong with the input.

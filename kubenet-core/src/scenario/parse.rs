@@ -10,7 +10,7 @@ use crate::assume::Assume;
 use crate::k8s::load::{LoadOptions, Source, load};
 use crate::origin::Severity;
 
-const FENCES: &str = "yaml, change, trace, render, diagnostics, expect or ask";
+const FENCES: &str = "yaml, change, trace, simulate, render, diagnostics, expect or ask";
 
 impl Scenario {
     /// Reads the text of a scenario.
@@ -175,6 +175,7 @@ fn block_kind(words: &str) -> Result<BlockKind, String> {
         },
         "change" => alone(BlockKind::Change),
         "trace" => alone(BlockKind::Trace),
+        "simulate" => alone(BlockKind::Simulate),
         "render" => alone(BlockKind::Render),
         "diagnostics" => alone(BlockKind::Diagnostics),
         "ask" => alone(BlockKind::Ask),
@@ -188,7 +189,10 @@ fn block_kind(words: &str) -> Result<BlockKind, String> {
 fn pairs(scenario: &Scenario) -> Result<(), Fault> {
     let mut open: Option<&Block> = None;
     for block in &scenario.blocks {
-        let is_question = matches!(block.kind, BlockKind::Trace | BlockKind::Render | BlockKind::Diagnostics);
+        let is_question = matches!(
+            block.kind,
+            BlockKind::Trace | BlockKind::Simulate | BlockKind::Render | BlockKind::Diagnostics
+        );
         match (&block.kind, open) {
             (BlockKind::Expect { .. }, None) => {
                 return Err((block.line as usize, "an expectation without a question before it".into()));

@@ -1,6 +1,5 @@
 //! Runs a scenario: loads its manifests, asks its questions, and sets the answers beside what is expected.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -8,12 +7,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::{Block, BlockKind, Scenario};
-use crate::addr::Family;
 use crate::k8s::ObjectChange;
 use crate::k8s::load::{LoadOptions, Source, load};
-use crate::network::{Limits, Network, Question, Table};
+use crate::network::{Network, Outcome, Simulation, Table, words};
 use crate::origin::ObjectRef;
-use crate::trace::{Chance, Detail, LineKind, Trace, lines};
+use crate::trace::{Detail, LineKind, Trace, lines};
 
 /// What was expected, and what came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +48,7 @@ impl Scenario {
                     Err(message) => answer = Answer::Text(message),
                 },
                 BlockKind::Trace => answer = ask(&network, self.content(block)),
+                BlockKind::Simulate => answer = simulate(&network, self.content(block)),
                 BlockKind::Render => answer = table(&network, self.content(block)),
                 BlockKind::Diagnostics => answer = Answer::Text(diagnostics(&network)),
                 BlockKind::Expect { full } => {
@@ -78,6 +77,7 @@ impl Scenario {
                 }
                 BlockKind::Change
                 | BlockKind::Trace
+                | BlockKind::Simulate
                 | BlockKind::Render
                 | BlockKind::Diagnostics
                 | BlockKind::Expect { .. }
@@ -101,6 +101,7 @@ enum Answer {
     None,
     Text(String),
     Traces(Vec<Trace>),
+    Simulation(Simulation),
 }
 
 impl Answer {
@@ -108,6 +109,7 @@ impl Answer {
         match self {
             Self::None => "no answer\n".into(),
             Self::Text(text) => text,
+            Self::Simulation(simulation) => describe_simulation(&simulation, detail),
             Self::Traces(traces) => traces.iter().map(|trace| describe(trace, detail)).collect(),
         }
     }
@@ -152,97 +154,20 @@ fn diagnostics(network: &Network) -> String {
     if out.is_empty() { "nothing\n".into() } else { out }
 }
 
-/// The words of a question: two ends, and options as on the command line.
-#[derive(Clone, Debug)]
-pub struct Words {
-    /// The question.
-    pub question: Question,
-}
-
-/// Reads a question as the command line does: `SRC DST [--proto P] [--family 4|6] [--sport N] [--payload N] [--seed N | --explore]
-/// [--pin POINT=VALUE] [-n NS]`. A value with spaces stands in single quotes.
-///
-/// # Errors
-///
-/// What is wrong, in words.
-pub fn words(text: &str) -> Result<Words, String> {
-    let all = split(text)?;
-    let mut ends: Vec<String> = Vec::new();
-    let mut question = Question::new("", "");
-    let mut pins = BTreeMap::new();
-    let mut seed = 0;
-    let mut explore = false;
-    let mut rest = all.into_iter();
-    while let Some(word) = rest.next() {
-        let mut value = || rest.next().ok_or_else(|| format!("{word} needs a value"));
-        fn read<T: core::str::FromStr>(option: &str, value: &str) -> Result<T, String> {
-            value.parse().map_err(|_| format!("{option} {value}: not a value of this option"))
-        }
-        match &*word {
-            "--proto" => question.protocol = Some(read(&word, &value()?)?),
-            "--sport" => question.sport = Some(read(&word, &value()?)?),
-            "--payload" => question.payload = read(&word, &value()?)?,
-            "--seed" => seed = read(&word, &value()?)?,
-            "--explore" => explore = true,
-            "-n" => question.namespace = value()?.into(),
-            "--family" => {
-                question.family = Some(match &*value()? {
-                    "4" => Family::V4,
-                    "6" => Family::V6,
-                    other => return Err(format!("--family {other}: use 4 or 6")),
-                });
-            }
-            "--pin" => {
-                let value = value()?;
-                let (point, index) =
-                    value.rsplit_once('=').ok_or_else(|| format!("--pin {value}: expected POINT=VALUE"))?;
-                pins.insert(point.to_string(), read(&word, index)?);
-            }
-            option if option.starts_with('-') => return Err(format!("{option} is not an option of trace")),
-            _ => ends.push(word),
-        }
-    }
-    let [from, to] = &ends[..] else {
-        return Err(format!("expected SRC and DST, found {} words", ends.len()));
-    };
-    (question.from, question.to) = (from.clone(), to.clone());
-    question.chance = if explore {
-        Chance::Explored { branches: Limits::default().branches }
-    } else {
-        Chance::Seeded { seed, pins }
-    };
-    Ok(Words { question })
-}
-
-/// Words between spaces; single quotes keep spaces together.
-fn split(text: &str) -> Result<Vec<String>, String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quoted = false;
-    for c in text.chars() {
-        match c {
-            '\'' => {
-                quoted = !quoted;
-                word.get_or_insert_with(String::new);
-            }
-            c if c.is_whitespace() && !quoted => words.extend(word.take()),
-            c => word.get_or_insert_with(String::new).push(c),
-        }
-    }
-    if quoted {
-        return Err("a quote has no end".into());
-    }
-    words.extend(word);
-    Ok(words)
-}
-
 fn ask(network: &Network, text: &str) -> Answer {
     let question = match words(text) {
-        Ok(words) => words.question,
+        Ok(question) => question,
         Err(message) => return Answer::Text(format!("error: {message}\n")),
     };
     match network.traces(&question) {
         Ok(traces) => Answer::Traces(traces),
+        Err(error) => Answer::Text(format!("error: {error}\n")),
+    }
+}
+
+fn simulate(network: &Network, script: &str) -> Answer {
+    match network.simulate(script, crate::k8s::DEFAULT_NAMESPACE) {
+        Ok(simulation) => Answer::Simulation(simulation),
         Err(error) => Answer::Text(format!("error: {error}\n")),
     }
 }
@@ -260,6 +185,33 @@ fn table(network: &Network, text: &str) -> Answer {
         Ok(text) => Answer::Text(text),
         Err(error) => Answer::Text(format!("error: {error}\n")),
     }
+}
+
+/// A simulation, line by line: the time and words of each, and below what came of it.
+pub fn describe_simulation(simulation: &Simulation, detail: Detail) -> String {
+    let mut out = String::new();
+    for step in &simulation.steps {
+        out += &format!("{}  {}\n", seconds(step.at), step.text);
+        let text = match &step.result {
+            Outcome::Trace(trace) => describe(trace, detail),
+            Outcome::Refused(why) => format!("not done: {why}\n"),
+            Outcome::Changed(change) => {
+                let deleted = change.conntrack_deleted.iter().map(|entry| format!("conntrack -D on {entry}"));
+                let all: Vec<String> = change.pods.iter().cloned().chain(deleted).collect();
+                if all.is_empty() { "nothing else changes\n".into() } else { all.join("\n") + "\n" }
+            }
+        };
+        for line in text.lines() {
+            out += &format!("    {line}\n");
+        }
+    }
+    out
+}
+
+/// A time as a script writes it.
+fn seconds(at: crate::time::Instant) -> String {
+    let millis = at.as_nanos() / 1_000_000;
+    if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") }
 }
 
 /// A trace in columns: place, link, stage, what happens, and what decided. Hops of the reply are marked with `<`; with several cases

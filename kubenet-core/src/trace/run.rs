@@ -13,6 +13,7 @@ use crate::dataplane::{
     NoticeKind, Pinned, Probability, Recorder, Script, Seeded, Stopped, World, explore,
 };
 use crate::plan::{MachineId, PlanSource};
+use crate::time::Instant;
 
 /// What is sent, from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,9 @@ pub enum RunError {
     /// There is no such machine.
     #[error("machine {} does not exist", .0.0)]
     NoMachine(MachineId),
+    /// The client has no connection any more.
+    #[error("the connection is closed")]
+    NoConnection,
 }
 
 /// Sends the request and tells what becomes of it. Cases that come to the same are merged.
@@ -183,22 +187,50 @@ fn once<P: PlanSource + ?Sized, C: Choices>(
     limits: Limits,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Case, RunError> {
+    let mut world = World::new(plans);
+    attempt(&mut world, cluster, request, None, choices, limits, cancelled).map(|(case, _)| case)
+}
+
+/// Sends the request in a world where things may have happened before, and tells what becomes of it. With a client the
+/// request is one more packet on the connection that it has.
+pub(crate) fn attempt<P: PlanSource + ?Sized, C: Choices>(
+    world: &mut World<'_, P>,
+    cluster: &Cluster,
+    request: &Request,
+    client: Option<ClientId>,
+    choices: &mut C,
+    limits: Limits,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(Case, ClientId), RunError> {
     let (lost, full) = (Cell::new(false), Cell::new(false));
     let mut log = Watched { log: Log::default(), lost: &lost, room: request.most_bytes, full: &full };
-    let mut world = World::new(plans);
-    let client = Client {
-        netns: request.netns,
-        protocol: request.protocol,
-        src: request.src,
-        sport: request.sport,
-        dst: request.dst,
-        dport: request.dport,
-        payload: request.payload,
+    let began = world.now();
+    let no_machine = RunError::NoMachine(request.machine);
+    while world.poll_notice().is_some() {}
+    let id = match client {
+        Some(id) => {
+            let there = (request.netns, id);
+            if !world.send(request.machine, there, request.payload, choices, &mut log) {
+                return Err(RunError::NoConnection);
+            }
+            id
+        }
+        None => {
+            let client = Client {
+                netns: request.netns,
+                protocol: request.protocol,
+                src: request.src,
+                sport: request.sport,
+                dst: request.dst,
+                dport: request.dport,
+                payload: request.payload,
+            };
+            world.open(request.machine, client, choices, &mut log).ok_or(no_machine)?
+        }
     };
-    let id =
-        world.open(request.machine, client, choices, &mut log).ok_or(RunError::NoMachine(request.machine))?;
     let mut notices: Vec<Notice> = Vec::new();
     let wants_data = request.protocol == Protocol::Tcp && request.payload > 0;
+    let limits = Limits { until: began + limits.until.saturating_since(Instant::START), ..limits };
     let stopped = {
         let mut done = |world: &mut World<'_, P>| {
             while let Some((machine, notice)) = world.poll_notice() {
@@ -210,7 +242,7 @@ fn once<P: PlanSource + ?Sized, C: Choices>(
         };
         let stop = || full.get() || cancelled();
         let stopped = world.run(limits, choices, &mut log, &mut done, &stop);
-        done(&mut world);
+        done(world);
         stopped
     };
     if stopped == Stopped::Cancelled && !full.get() {
@@ -220,8 +252,8 @@ fn once<P: PlanSource + ?Sized, C: Choices>(
         .iter()
         .map(|notice| Experience { at: notice.at, text: alloc::string::ToString::to_string(&notice.kind) });
     let client = client.collect();
-    let judge = Judge { cluster, request, world: &mut world, log: &log.log };
-    Ok(judge.case(&notices, client, stopped))
+    let judge = Judge { cluster, request, world, log: &log.log };
+    Ok((judge.case(&notices, client, stopped), id))
 }
 
 fn is_final(notice: &Notice, client: ClientId, wants_data: bool) -> bool {

@@ -198,6 +198,12 @@ impl Conntrack {
         }
     }
 
+    /// Other settings, from now on.
+    pub(super) fn set_sysctls(&mut self, sysctls: &ConntrackSysctls) {
+        self.timeouts = Timeouts::new(sysctls);
+        self.max = sysctls.max as usize;
+    }
+
     /// How many entries there are, those included whose time is up and that nobody met since.
     pub fn len(&self) -> usize {
         self.entries.len() - self.free.len()

@@ -90,6 +90,38 @@ impl Ipvs {
         })
     }
 
+    /// Takes over the connections of a table whose virtual servers have changed. A TCP connection stays with its server though
+    /// that takes no new ones; datagrams to a server that is gone do not (`expire_nodest_conn`).
+    pub(super) fn inherit(&mut self, old: Self, netfilter: &Netfilter) {
+        let find_server = |ipvs: &mut Self, id: VirtualId, addr: IpAddr, port: u16| {
+            let state =
+                ipvs.virtuals.entry(id).or_insert_with(|| find(netfilter, &id).map(VirtualState::new));
+            state.as_ref()?.servers.iter().position(|server| server.addr == addr && server.port == port)
+        };
+        for connection in old.connections {
+            let (addr, port) = (connection.real.src, connection.real.sport);
+            let server = find_server(self, connection.virtual_id, addr, port);
+            if server.is_none() && connection.client.protocol != number::TCP {
+                continue;
+            }
+            let id = self.connections.len() as u32;
+            self.by_client.insert(connection.client, id);
+            self.by_real.insert(connection.real, id);
+            let server = server.unwrap_or(usize::MAX);
+            self.count(connection.virtual_id, server, connection.active, true);
+            self.connections.push(Connection { server, ..connection });
+        }
+        #[allow(clippy::iter_over_hash_type, reason = "each goes to a place of its own")]
+        for ((id, client), (server, until)) in old.templates {
+            let was =
+                old.virtuals.get(&id).and_then(Option::as_ref).and_then(|state| state.servers.get(server));
+            let Some((addr, port)) = was.map(|server| (server.addr, server.port)) else { continue };
+            if let Some(server) = find_server(self, id, addr, port) {
+                self.templates.insert((id, client), (server, until));
+            }
+        }
+    }
+
     fn alive(&self, id: u32, now: Instant) -> Option<&Connection> {
         self.connections.get(id as usize).filter(|connection| connection.expires > now)
     }

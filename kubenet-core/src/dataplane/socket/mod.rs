@@ -277,6 +277,31 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         }
     }
 
+    /// A client sends again on the connection that it has: data over TCP, one more datagram or echo otherwise. False when there
+    /// is no such connection any more.
+    pub(super) fn send_more(&mut self, id: ClientId, payload: u16) -> bool {
+        let connections = &mut self.st.connections.by_key;
+        #[allow(clippy::iter_over_hash_type, reason = "a client has one connection")]
+        let found = connections.iter_mut().find(|(_, connection)| connection.client == Some(id));
+        let Some((key, connection)) = found else { return false };
+        let key = *key;
+        connection.payload = payload;
+        connection.tries = 0;
+        connection.sent = EventId::NONE;
+        match (key.protocol, connection.state) {
+            (Protocol::Tcp, State::Established) => {
+                self.tcp_send_data(key, FlowKind::Request, EventId::NONE);
+                true
+            }
+            (Protocol::Tcp | Protocol::Sctp, _) => false,
+            (Protocol::Udp | Protocol::Icmp, _) => {
+                connection.state = State::Opening;
+                self.send_first(key, FlowKind::Request);
+                true
+            }
+        }
+    }
+
     fn first_packet(&self, client: &Client, src: IpAddr, seq: u32, mss: u16) -> alloc::vec::Vec<u8> {
         let src = match src {
             IpAddr::V4(_) => IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),

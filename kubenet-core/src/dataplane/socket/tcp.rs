@@ -65,7 +65,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                     connection.state = State::Established;
                     connection.seq = acked;
                 }
-                self.tcp_established(link, key, seq, data, fin, skb);
+                self.tcp_established(link, key, (seq, acked), data, fin, skb);
             }
             Some((State::Answered, client, _)) if rst => {
                 self.hand_to_client(link, &mut skb, &key);
@@ -75,7 +75,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 self.hand_to_client(link, &mut skb, &key);
                 self.tcp_end(key, client, NoticeKind::Reset, skb.last);
             }
-            Some((State::Established, ..)) => self.tcp_established(link, key, seq, data, fin, skb),
+            Some((State::Established, ..)) => {
+                self.tcp_established(link, key, (seq, acked), data, fin, skb);
+            }
             Some((State::Answered, ..)) if syn => self.tcp_listen(link, key, seq, mss, skb),
             Some((State::Done | State::Answered, ..)) | None if syn && !ack && !rst => {
                 self.tcp_listen(link, key, seq, mss, skb);
@@ -158,7 +160,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         &mut self,
         link: u32,
         key: ConnectionKey,
-        seq: u32,
+        (seq, acked): (u32, u32),
         data: u32,
         fin: bool,
         mut skb: Skb,
@@ -176,6 +178,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         }
         let Some(connection) = self.st.connections.by_key.get_mut(&key) else { return };
         let again = seq != connection.ack;
+        if acked != 0 {
+            connection.seq = acked;
+        }
         connection.ack = seq.wrapping_add(data).wrapping_add(u32::from(fin));
         let (own, next, client) = (connection.seq, connection.ack, connection.client);
         match client {

@@ -1,0 +1,514 @@
+//! Simulations: a script of events on virtual time, with packets before, during and after them.
+//!
+//! In: a network and a script (the lines of `script.rs`; `docs/simulate.md`). Out: what each line came to. Between two lines the
+//! machines keep what they have learned: connections, tracked connections and their translations, neighbours, affinity. A change
+//! is known to every node at once; kube-proxy then cleans stale UDP entries out of conntrack, as it does after a sync
+//! (`pkg/proxy/conntrack/cleanup.go`). Not modelled: the time that the control plane takes, and what controllers would do by
+//! themselves but for replacing pods that are deleted or drained.
+//!
+//! Costs a new look at the network for each change, and one packet for each question.
+
+mod script;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::script::ScriptError;
+use self::script::{Action, Line};
+use super::Network;
+use super::question::{Prepared, prepare_one};
+use super::words::words;
+use crate::addr::{Family, Protocol};
+use crate::assume::{Assume, PodState};
+use crate::cluster::Cluster;
+use crate::compile::Plans;
+use crate::compile::service::conntrack_cleanup::{Cleanup, Entry};
+use crate::compile::service::{ProxyConfig, ports_of_service};
+use crate::dataplane::{self, ClientId, Parked, Pinned, Probability, Seeded, World};
+use crate::k8s::{AnyObject, ObjectChange, Objects};
+use crate::origin::ObjectRef;
+use crate::plan::{ConntrackEntry, ConntrackKey, MachineId};
+use crate::question::{Endpoint, What};
+use crate::time::Instant;
+use crate::trace::{Chance, Request, RunError, Trace, attempt};
+
+/// The schema of a simulation.
+pub const SCHEMA: &str = "kubenet/simulation/v1";
+
+/// What a script came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Simulation {
+    /// `kubenet/simulation/v1`.
+    pub schema: String,
+    /// Its lines, in order.
+    pub steps: Vec<Step>,
+}
+
+/// What a line came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// When, in nanoseconds since the beginning.
+    pub at: Instant,
+    /// The line of the script, from 1.
+    pub line: u32,
+    /// Its words.
+    pub text: String,
+    /// What came of it.
+    #[serde(flatten)]
+    pub result: Outcome,
+}
+
+/// What came of a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The network is another.
+    Changed(Change),
+    /// A packet was sent.
+    Trace(alloc::boxed::Box<Trace>),
+    /// It could not be done, and why.
+    Refused(String),
+}
+
+/// What a change did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// Pods that came, went or are different.
+    pub pods: Vec<String>,
+    /// Tracked UDP connections that kube-proxy deleted, as node and entry.
+    pub conntrack_deleted: Vec<String>,
+}
+
+/// A connection that has a name.
+#[derive(Clone, Debug)]
+struct Connection {
+    request: Request,
+    client: ClientId,
+    question: String,
+    /// The machine's name: numbers change when nodes come and go.
+    machine: Arc<str>,
+    netns: Arc<str>,
+}
+
+struct Run {
+    network: Network,
+    assume: Assume,
+    parked: Parked,
+    connections: BTreeMap<String, Connection>,
+    outside: Vec<IpAddr>,
+    /// The workload of each pod that went.
+    owned: BTreeMap<String, String>,
+    namespace: Arc<str>,
+}
+
+/// Runs a script. Names without a namespace are looked up in `namespace`.
+///
+/// # Errors
+///
+/// [`ScriptError`] when the script cannot be read. A line that cannot be done is told in its step, and the rest goes on.
+pub(super) fn simulate(network: &Network, script: &str, namespace: &str) -> Result<Simulation, ScriptError> {
+    let lines = script::read(script)?;
+    let mut run = Run {
+        network: network.clone(),
+        assume: network.assume().clone(),
+        parked: Parked::default(),
+        connections: BTreeMap::new(),
+        outside: Vec::new(),
+        owned: BTreeMap::new(),
+        namespace: namespace.into(),
+    };
+    let mut steps = Vec::new();
+    for line in lines {
+        let result = run.line(&line).unwrap_or_else(Outcome::Refused);
+        steps.push(Step { at: line.at, line: line.number, text: line.text, result });
+    }
+    Ok(Simulation { schema: SCHEMA.into(), steps })
+}
+
+impl Run {
+    fn line(&mut self, line: &Line) -> Result<Outcome, String> {
+        match &line.action {
+            Action::Trace { question, label } => self.trace(line.at, question, label.as_deref()),
+            Action::Send { label, payload } => self.send(line.at, label, *payload),
+            Action::Delete { pod } => {
+                let pod = self.pod(pod)?;
+                let before = self.assume.clone();
+                self.remove(pod)?;
+                self.changed(line.at, None, before)
+            }
+            Action::Ready { pod, ready } => {
+                let name = self.pod_name(self.pod(pod)?)?;
+                let before = self.assume.clone();
+                if *ready {
+                    self.assume.pods.remove(&name);
+                } else {
+                    self.assume.pods.insert(name, PodState::Unready);
+                }
+                self.changed(line.at, None, before)
+            }
+            Action::Terminate { pod } => {
+                let name = self.pod_name(self.pod(pod)?)?;
+                let before = self.assume.clone();
+                self.assume.pods.insert(name, PodState::Terminating);
+                self.changed(line.at, None, before)
+            }
+            Action::Scale { workload, replicas } => {
+                let key = self.workload(workload)?;
+                let before = self.assume.clone();
+                self.settle(&key, *replicas);
+                self.changed(line.at, None, before)
+            }
+            Action::Drain { node } => self.drain(line.at, node),
+            Action::Patch { kind, name, field, value } => self.patch(line.at, kind, name, field, value),
+            Action::Assume { key, value } => {
+                let before = self.assume.clone();
+                self.assume.set(key, value).map_err(|error| error.to_string())?;
+                self.changed(line.at, None, before)
+            }
+        }
+    }
+
+    /// A world under these plans at a time, with everything that was learned before.
+    fn world<'p>(&mut self, plans: &'p Plans, at: Instant) -> World<'p, Plans> {
+        let mut world = World::new(plans).with_parked(core::mem::take(&mut self.parked));
+        world.wait_until(at, &mut Seeded(0), &mut ());
+        world
+    }
+
+    fn trace(&mut self, at: Instant, text: &str, label: Option<&str>) -> Result<Outcome, String> {
+        let mut question = words(text)?;
+        if *question.namespace == *crate::k8s::DEFAULT_NAMESPACE {
+            question.namespace = self.namespace.clone();
+        }
+        let mut prepared = match prepare_one(&self.network, &question) {
+            Ok(prepared) => prepared,
+            Err(Ok(trace)) => return Ok(Outcome::Trace(trace.into())),
+            Err(Err(error)) => return Err(error.to_string()),
+        };
+        let Chance::Seeded { seed, pins } = &question.chance else {
+            return Err("a simulation goes one way: use --seed or --pin instead of --explore".into());
+        };
+        let mut choices = Pinned { pins: pins.clone(), rest: Seeded(*seed) };
+        let mut request = prepared.request.clone();
+        if question.sport.is_none() {
+            // A client that connects again has another port.
+            request.sport = request.sport.wrapping_add(self.connections.len() as u16);
+        }
+        let plans = self.with_outside(&prepared);
+        let mut world = self.world(&plans, at);
+        let limits = dataplane::Limits { steps: question.limits.steps, ..dataplane::Limits::default() };
+        let cluster = self.network.cluster().clone();
+        let done = attempt(&mut world, &cluster, &request, None, &mut choices, limits, &|| false);
+        let (machine, netns) = names(&mut world, &request);
+        self.parked = world.park();
+        let (case, client) = done.map_err(|error| error.to_string())?;
+        let name = label.map_or_else(|| format!("line {}", self.connections.len()), ToString::to_string);
+        let connection =
+            Connection { request: request.clone(), client, question: text.into(), machine, netns };
+        self.connections.insert(name, connection);
+        prepared.request = request;
+        Ok(Outcome::Trace(prepared.finish(&cluster, Vec::from([case]), Probability::ZERO).into()))
+    }
+
+    fn send(&mut self, at: Instant, label: &str, payload: u16) -> Result<Outcome, String> {
+        let Some(connection) = self.connections.get(label).cloned() else {
+            return Err(format!("no connection is called '{label}': name one with 'trace … as {label}'"));
+        };
+        let question = words(&connection.question)?;
+        let mut plans = self.network.plans();
+        for addr in &self.outside {
+            plans = plans.with_outside(*addr);
+        }
+        let mut world = self.world(&plans, at);
+        let place = place_of(&mut world, &plans, &connection);
+        let Some((machine, netns)) = place else {
+            self.parked = world.park();
+            return Err(format!("the client of '{label}' is gone"));
+        };
+        let request = Request { machine, netns, payload, ..connection.request };
+        let limits = dataplane::Limits { steps: question.limits.steps, ..dataplane::Limits::default() };
+        let cluster = self.network.cluster().clone();
+        let client = Some(connection.client);
+        let done = attempt(&mut world, &cluster, &request, client, &mut Seeded(0), limits, &|| false);
+        self.parked = world.park();
+        let (case, _) = match done {
+            Err(RunError::NoConnection) => return Err(format!("the connection '{label}' is closed")),
+            done => done.map_err(|error| error.to_string())?,
+        };
+        // The ends are told as the question named them, where they are still there.
+        match prepare_one(&self.network, &question) {
+            Ok(mut prepared) => {
+                prepared.request = request;
+                Ok(Outcome::Trace(prepared.finish(&cluster, Vec::from([case]), Probability::ZERO).into()))
+            }
+            Err(Ok(trace)) => Ok(Outcome::Trace(trace.into())),
+            Err(Err(error)) => Err(error.to_string()),
+        }
+    }
+
+    /// The plans of a question, with every outside host that was met before.
+    fn with_outside(&mut self, prepared: &Prepared) -> Plans {
+        let mut plans = prepared.plans.clone();
+        for addr in &self.outside {
+            plans = plans.with_outside(*addr);
+        }
+        self.outside = plans.outside_addresses().to_vec();
+        plans
+    }
+
+    /// Makes the network anew, carries what was learned over, and lets kube-proxy clean up. After an error everything is as before.
+    fn changed(
+        &mut self,
+        at: Instant,
+        objects: Option<Vec<ObjectChange>>,
+        before: Assume,
+    ) -> Result<Outcome, String> {
+        let old = self.network.clone();
+        let mut network = match objects {
+            Some(changes) => self.network.with(&changes),
+            None => self.network.clone(),
+        };
+        if before != self.assume {
+            network = network.with_assume(self.assume.clone());
+        }
+        self.network = network;
+        let mut plans = self.network.plans();
+        for addr in &self.outside {
+            plans = plans.with_outside(*addr);
+        }
+        // What was due before the change happens under the plans before it.
+        let mut old_plans = old.plans();
+        for addr in &self.outside {
+            old_plans = old_plans.with_outside(*addr);
+        }
+        let world = self.world(&old_plans, at);
+        let mut world = world.onto(&plans);
+        let conntrack_deleted = clean_up(self.network.cluster(), &mut world);
+        self.parked = world.park();
+        Ok(Outcome::Changed(Change {
+            pods: changed_pods(old.cluster(), self.network.cluster()),
+            conntrack_deleted,
+        }))
+    }
+
+    fn pod(&self, name: &str) -> Result<u32, String> {
+        let (namespace, name) = name.split_once('/').unwrap_or((&self.namespace, name));
+        let cluster = self.network.cluster();
+        let alone = |wanted: &str| cluster.pod_named(namespace, wanted);
+        if let Some(pod) = alone(name) {
+            return Ok(pod);
+        }
+        // A workload means its first pod by name, as in a question.
+        let endpoint = Endpoint::parse(&format!("pod/{name}")).and_then(|e| e.resolve(cluster, namespace));
+        match endpoint.map(|resolved| resolved.targets) {
+            Ok(targets) => match targets.first().map(|target| &target.what) {
+                Some(What::Pod(pod)) => Ok(*pod),
+                _ => Err(format!("there is no pod {namespace}/{name}")),
+            },
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn pod_name(&self, pod: u32) -> Result<String, String> {
+        let pod = self.network.cluster().pods.get(pod as usize).ok_or("there is no such pod")?;
+        Ok(format!("{}/{}", pod.namespace, pod.name))
+    }
+
+    fn workload(&self, text: &str) -> Result<String, String> {
+        let cluster = self.network.cluster();
+        let resolved = Endpoint::parse(text)
+            .and_then(|endpoint| endpoint.resolve(cluster, &self.namespace))
+            .map_err(|error| error.to_string())?;
+        let first = resolved.targets.first().map(|target| &target.what);
+        let owner = match first {
+            Some(What::Pod(pod)) => {
+                cluster.pods.get(*pod as usize).and_then(|pod| pod.owners.first().cloned())
+            }
+            _ => None,
+        };
+        owner.map(|owner| key_of(&owner)).ok_or_else(|| format!("'{text}' is no workload with pods"))
+    }
+
+    /// A pod goes; a workload that it belongs to makes another one.
+    fn remove(&mut self, pod: u32) -> Result<(), String> {
+        let cluster = self.network.cluster().clone();
+        let name = self.pod_name(pod)?;
+        if let Some(owner) = cluster.pods.get(pod as usize).and_then(|pod| pod.owners.first()) {
+            let own = cluster.workloads.iter().find(|workload| workload.object == *owner);
+            let here = own.map_or(0, |workload| workload.pods.len() as u32);
+            self.owned.insert(name.clone(), key_of(owner));
+            self.assume.pods.insert(name, PodState::Gone);
+            self.settle(&key_of(owner), here);
+            return Ok(());
+        }
+        self.assume.pods.insert(name, PodState::Gone);
+        Ok(())
+    }
+
+    /// Has a workload make as many pods as it needs for so many to be there: those that went are made, and gone.
+    fn settle(&mut self, workload: &str, wanted: u32) {
+        let gone = self.owned.values().filter(|owner| **owner == *workload).count() as u32;
+        for more in 0..=gone {
+            self.assume.replicas.insert(workload.into(), wanted.saturating_add(more));
+            let network = self.network.with_assume(self.assume.clone());
+            let own = network.cluster().workloads.iter().find(|other| key_of(&other.object) == workload);
+            if own.is_some_and(|workload| workload.pods.len() as u32 >= wanted) {
+                return;
+            }
+        }
+    }
+
+    fn drain(&mut self, at: Instant, node: &str) -> Result<Outcome, String> {
+        let cluster = self.network.cluster().clone();
+        let place = cluster.node_named(node).ok_or_else(|| format!("there is no node {node}"))?;
+        let before = self.assume.clone();
+        let pods: Vec<u32> = cluster.pods_on_node.get(place as usize).cloned().unwrap_or_default();
+        let daemons = |pod: &u32| {
+            let pod = cluster.pods.get(*pod as usize);
+            pod.is_some_and(|pod| {
+                pod.owners.iter().any(|owner| owner.kind == "DaemonSet") || pod.host_network
+            })
+        };
+        for pod in pods.iter().filter(|pod| !daemons(pod)) {
+            self.remove(*pod)?;
+        }
+        self.changed(at, None, before)
+    }
+
+    fn patch(
+        &mut self,
+        at: Instant,
+        kind: &str,
+        name: &str,
+        field: &str,
+        value: &str,
+    ) -> Result<Outcome, String> {
+        let (namespace, name) = name.split_once('/').unwrap_or((&self.namespace, name));
+        let kind = AnyObject::KINDS
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(kind))
+            .ok_or_else(|| format!("'{kind}' is not a kind that is read"))?;
+        let objects = self.network.objects().clone();
+        let meant = |object: &AnyObject| {
+            let of = object.metadata();
+            object.kind() == *kind
+                && *of.name == *name
+                && of.namespace.as_deref().is_none_or(|ns| ns == namespace)
+        };
+        let object =
+            objects.iter().find(meant).ok_or_else(|| format!("there is no {kind} {namespace}/{name}"))?;
+        let mut json = object.to_json().map_err(|error| error.to_string())?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
+        let mut at_field = &mut json;
+        for word in field.split('.') {
+            at_field = match at_field {
+                serde_json::Value::Array(items) => word.parse().ok().and_then(|at: usize| items.get_mut(at)),
+                serde_json::Value::Object(map) => Some(map.entry(word).or_insert(serde_json::Value::Null)),
+                other => {
+                    *other = serde_json::Value::Object(serde_json::Map::new());
+                    other.as_object_mut().map(|map| map.entry(word).or_insert(serde_json::Value::Null))
+                }
+            }
+            .ok_or_else(|| format!("{kind} {name} has no field {field}"))?;
+        }
+        *at_field = value;
+        let mut changed = Objects::default();
+        changed.put_json(&json).map_err(|error| error.to_string())?;
+        let changes = changed.iter().map(ObjectChange::Put).collect();
+        let before = self.assume.clone();
+        self.changed(at, Some(changes), before)
+    }
+}
+
+fn key_of(owner: &ObjectRef) -> String {
+    format!("{}/{}/{}", owner.namespace.as_deref().unwrap_or_default(), owner.kind, owner.name)
+}
+
+fn names(world: &mut World<'_, Plans>, request: &Request) -> (Arc<str>, Arc<str>) {
+    let Some(machine) = world.machine(request.machine) else { return ("".into(), "".into()) };
+    let plan = machine.plan();
+    let netns = plan.netns.get(request.netns as usize).map_or_else(|| Arc::from(""), |n| n.name.clone());
+    (plan.name.clone(), netns)
+}
+
+fn place_of(
+    world: &mut World<'_, Plans>,
+    plans: &Plans,
+    connection: &Connection,
+) -> Option<(MachineId, u32)> {
+    let id = crate::plan::PlanSource::machine_named(plans, &connection.machine)?;
+    let machine = world.machine(id)?;
+    let (netns, _) = machine.plan().netns_named(&connection.netns)?;
+    Some((id, netns as u32))
+}
+
+/// kube-proxy's clean-up of conntrack on every node that has seen packets.
+fn clean_up(cluster: &Cluster, world: &mut World<'_, Plans>) -> Vec<String> {
+    let nodes: Vec<MachineId> =
+        world.awake().map(|(id, _)| id).filter(|id| (id.0 as usize) < cluster.nodes.len()).collect();
+    let mut told = Vec::new();
+    for id in nodes {
+        let now = world.now();
+        for family in [Family::V4, Family::V6] {
+            let Some(config) = ProxyConfig::of_node(cluster, id.0, family) else { continue };
+            let places = 0..cluster.services.len() as u32;
+            let ports: Vec<_> = places.flat_map(|place| ports_of_service(cluster, place, &config)).collect();
+            let cleanup = Cleanup::new(&ports);
+            let Some(machine) = world.machine(id) else { continue };
+            let stale: Vec<ConntrackEntry> =
+                machine.conntrack(0, now).into_iter().filter(|entry| is_stale(&cleanup, entry)).collect();
+            let name = machine.plan().name.clone();
+            machine.forget_connections(0, now, |entry| is_stale(&cleanup, entry));
+            told.extend(stale.iter().map(|entry| {
+                let end = |tuple: &crate::plan::ConntrackTuple| format!("{} → {}", tuple.src, tuple.dst);
+                format!("{name}: udp {}, replies {}", end(&entry.original), end(&entry.reply))
+            }));
+        }
+    }
+    told
+}
+
+fn is_stale(cleanup: &Cleanup, entry: &ConntrackEntry) -> bool {
+    let (ConntrackKey::Ports(_, dport), ConntrackKey::Ports(sport, _)) =
+        (entry.original.key, entry.reply.key)
+    else {
+        return false;
+    };
+    entry.protocol == crate::packet::number::UDP
+        && cleanup.deletes(&Entry {
+            protocol: Protocol::Udp,
+            original_destination: (entry.original.dst, dport),
+            reply_source: (entry.reply.src, sport),
+        })
+}
+
+/// Pods that are different, in words.
+fn changed_pods(before: &Cluster, after: &Cluster) -> Vec<String> {
+    let all = |cluster: &Cluster| -> BTreeMap<String, (bool, bool)> {
+        let pods = cluster.pods.iter();
+        pods.map(|pod| (format!("{}/{}", pod.namespace, pod.name), (pod.ready, pod.terminating))).collect()
+    };
+    let (old, new) = (all(before), all(after));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let word = match (old.get(name), new.get(name)) {
+                (None, Some(_)) => "comes",
+                (Some(_), None) => "is gone",
+                (Some((_, false)), Some((_, true))) => "is terminating",
+                (Some((true, _)), Some((false, _))) => "is not ready",
+                (Some((false, _)), Some((true, _))) => "is ready",
+                _ => return None,
+            };
+            Some(format!("{name} {word}"))
+        })
+        .collect()
+}
