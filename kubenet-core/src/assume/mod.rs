@@ -111,6 +111,9 @@ pub struct Assume {
     /// Whether node ports answer at 127.0.0.1 too, in mode `iptables`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub localhost_node_ports: Option<bool>,
+    /// How IPVS chooses among endpoints in mode `ipvs`: `rr`, `lc`, `sh`, `mh` and so on, as `ipvsadm` names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipvs_scheduler: Option<String>,
     /// Whether the CNI enforces NetworkPolicies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_enforced: Option<bool>,
@@ -201,7 +204,7 @@ pub enum AssumeError {
 }
 
 /// The names of all fields, as serde has them.
-pub const KEYS: [&str; 22] = [
+pub const KEYS: [&str; 23] = [
     "cni",
     "underlay",
     "clusterCidr",
@@ -216,6 +219,7 @@ pub const KEYS: [&str; 22] = [
     "masqueradeAll",
     "nodePortAddresses",
     "localhostNodePorts",
+    "ipvsScheduler",
     "policyEnforced",
     "sysctls",
     "resolver",
@@ -252,6 +256,7 @@ impl Assume {
             masquerade_all: self.masquerade_all.or(below.masquerade_all),
             node_port_addresses: self.node_port_addresses.or(below.node_port_addresses),
             localhost_node_ports: self.localhost_node_ports.or(below.localhost_node_ports),
+            ipvs_scheduler: self.ipvs_scheduler.or(below.ipvs_scheduler),
             policy_enforced: self.policy_enforced.or(below.policy_enforced),
             sysctls: below.sysctls,
             resolver: self.resolver.or(below.resolver),
@@ -288,6 +293,7 @@ impl Assume {
             "masqueradeAll" => self.masquerade_all = Some(read(key, value)?),
             "nodePortAddresses" => self.node_port_addresses = Some(read(key, value)?),
             "localhostNodePorts" => self.localhost_node_ports = Some(read(key, value)?),
+            "ipvsScheduler" => self.ipvs_scheduler = Some(read(key, value)?),
             "policyEnforced" => self.policy_enforced = Some(read(key, value)?),
             "sysctls" => {
                 let (name, number) = pair(key, value)?;

@@ -118,7 +118,7 @@ fn example() -> Assume {
           "serviceCidr": ["10.96.0.0/12"], "nodeNetwork": ["172.18.0.0/16"], "nodeCidrMaskV4": 24,
           "nodeCidrMaskV6": 64, "mtu": 1450, "proxyMode": "nftables", "proxyVersion": 1.36, "policyEnforced": true,
           "detectLocalMode": "BridgeInterface=cni0", "masqueradeAll": true, "nodePortAddresses": "primary",
-          "localhostNodePorts": false,
+          "localhostNodePorts": false, "ipvsScheduler": "lc",
           "sysctls": {"net.ipv4.ip_forward": 0}, "resolver": "musl", "nodes": 3, "place": {"deploy/web": "node-2"},
           "listeners": ["web-0:9090"], "closed": ["shop/db-0:5432"], "faults": ["ip-forward-off node-1"]
         }"#,
@@ -163,7 +163,7 @@ fn values_that_cannot_be_are_refused_with_the_reason() {
         underlay: 'ipip': 'ipip' is not an underlay; use host-gw, vxlan or routed
         sysctls: 'net.ipv4.ip_forward' is not of the form NAME=VALUE
         mtu: '-1': invalid digit found in string
-        'mtus' is not a setting; use one of cni, underlay, clusterCidr, serviceCidr, nodeNetwork, nodeCidrMaskV4, nodeCidrMaskV6, mtu, proxyMode, proxyVersion, detectLocalMode, masqueradeAll, nodePortAddresses, localhostNodePorts, policyEnforced, sysctls, resolver, nodes, place, listeners, closed, faults"#]]
+        'mtus' is not a setting; use one of cni, underlay, clusterCidr, serviceCidr, nodeNetwork, nodeCidrMaskV4, nodeCidrMaskV6, mtu, proxyMode, proxyVersion, detectLocalMode, masqueradeAll, nodePortAddresses, localhostNodePorts, ipvsScheduler, policyEnforced, sysctls, resolver, nodes, place, listeners, closed, faults"#]]
     .assert_eq(
         &[
             say("clusterCidr", "10.0.0.0"),
@@ -200,6 +200,7 @@ fn set_says_the_same_as_json() {
         ("masqueradeAll", "true"),
         ("nodePortAddresses", "primary"),
         ("localhostNodePorts", "false"),
+        ("ipvsScheduler", "lc"),
         ("policyEnforced", "true"),
         ("sysctls", "net.ipv4.ip_forward=0"),
         ("resolver", "musl"),

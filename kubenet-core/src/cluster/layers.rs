@@ -65,6 +65,7 @@ pub(super) fn settings(detected: Settings, facts: &Facts, assume: &Assume) -> Se
     give(&mut s.masquerade_all, assume.masquerade_all);
     give(&mut s.node_port_addresses, assume.node_port_addresses.clone());
     give(&mut s.localhost_node_ports, assume.localhost_node_ports);
+    give(&mut s.ipvs_scheduler, assume.ipvs_scheduler.clone());
     give(&mut s.policy_enforced, assume.policy_enforced);
     give(&mut s.resolver, assume.resolver);
     if !assume.sysctls.is_empty() {

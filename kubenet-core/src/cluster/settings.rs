@@ -92,6 +92,8 @@ pub struct Settings {
     pub node_port_addresses: Setting<NodePortAddresses>,
     /// Whether node ports answer at 127.0.0.1 too.
     pub localhost_node_ports: Setting<bool>,
+    /// How IPVS chooses among endpoints, in mode `ipvs`.
+    pub ipvs_scheduler: Setting<String>,
     /// Whether the CNI enforces NetworkPolicies.
     pub policy_enforced: Setting<bool>,
     /// Sysctls that every node has, by name, such as `net.bridge.bridge-nf-call-iptables`.
@@ -126,6 +128,7 @@ impl Default for Settings {
             masquerade_all: Setting::assumed(false),
             node_port_addresses: Setting::assumed(NodePortAddresses::All),
             localhost_node_ports: Setting::assumed(true),
+            ipvs_scheduler: Setting::assumed("rr".into()),
             policy_enforced: Setting::assumed(false),
             sysctls: Setting::assumed(BTreeMap::from([("net.bridge.bridge-nf-call-iptables".into(), 1)])),
             resolver: Setting::assumed(Resolver::Glibc),

@@ -169,6 +169,7 @@ fn setting_lines(settings: &Settings) -> Vec<SettingLine> {
         masquerade_all,
         node_port_addresses,
         localhost_node_ports,
+        ipvs_scheduler,
         policy_enforced,
         sysctls,
         resolver,
@@ -188,6 +189,7 @@ fn setting_lines(settings: &Settings) -> Vec<SettingLine> {
         line("masqueradeAll", masquerade_all, ToString::to_string),
         line("nodePortAddresses", node_port_addresses, ToString::to_string),
         line("localhostNodePorts", localhost_node_ports, ToString::to_string),
+        line("ipvsScheduler", ipvs_scheduler, Clone::clone),
         line("policyEnforced", policy_enforced, ToString::to_string),
         line("sysctls", sysctls, |all| {
             all.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
@@ -217,6 +219,7 @@ impl Network {
             masquerade_all: Some(settings.masquerade_all.value),
             node_port_addresses: Some(settings.node_port_addresses.value.clone()),
             localhost_node_ports: Some(settings.localhost_node_ports.value),
+            ipvs_scheduler: Some(settings.ipvs_scheduler.value.clone()),
             policy_enforced: Some(settings.policy_enforced.value),
             sysctls: settings.sysctls.value.clone(),
             resolver: Some(settings.resolver.value),

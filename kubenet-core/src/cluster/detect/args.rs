@@ -95,6 +95,9 @@ fn kube_proxy(says: &Says<'_>, found: &mut Found) {
         return;
     }
     says.ranges("cluster-cidr", &mut found.cluster_cidr);
+    if let Some(name) = option(container, "ipvs-scheduler").filter(|name| !name.is_empty()) {
+        found.ipvs_scheduler.add(says.claim("ipvs-scheduler", name, name.into()));
+    }
     match option(container, "proxy-mode") {
         Some(said) if !said.is_empty() => {
             if let Ok(mode) = said.to_ascii_lowercase().parse() {

@@ -106,6 +106,10 @@ fn kube_proxy(file: &File, found: &mut Found) {
             claims.add(file.claim(on, &format!("iptables.{key} {on}"), Rank::Running));
         }
     }
+    if let Some(name) = file.text(&["ipvs", "scheduler"]) {
+        let said = format!("ipvs.scheduler {name}");
+        found.ipvs_scheduler.add(file.claim(name.into(), &said, Rank::Running));
+    }
     let addresses = file.value.get("nodePortAddresses").and_then(Value::as_array);
     if let Some(list) = addresses.filter(|list| !list.is_empty()) {
         let words: Vec<&str> = list.iter().filter_map(Value::as_str).collect();

@@ -88,6 +88,7 @@ struct Found {
     masquerade_all: Claims<bool>,
     node_port_addresses: Claims<NodePortAddresses>,
     localhost_node_ports: Claims<bool>,
+    ipvs_scheduler: Claims<String>,
     /// The version of kube-proxy, such as `v1.21.1`.
     proxy_version: Claims<String>,
     /// kube-proxy, where it is seen to run.
@@ -158,6 +159,8 @@ fn settle(
     found.node_port_addresses.settle("nodePortAddresses", said, &mut s.node_port_addresses, log);
     let said = a.localhost_node_ports.is_some();
     found.localhost_node_ports.settle("localhostNodePorts", said, &mut s.localhost_node_ports, log);
+    let said = a.ipvs_scheduler.is_some();
+    found.ipvs_scheduler.settle("ipvsScheduler", said, &mut s.ipvs_scheduler, log);
     version::settle(found.proxy_version, &mut s.proxy_version, log);
     Detected { settings: s, dataplanes: found.dataplanes }
 }

@@ -46,6 +46,7 @@ fn shown_under(values: &[Value], assume: &str) -> String {
     line(&mut lines, "nodeCidrMaskV6", &s.node_cidr_mask_v6, ToString::to_string);
     line(&mut lines, "mtu", &s.mtu, ToString::to_string);
     line(&mut lines, "proxyMode", &s.proxy_mode, ToString::to_string);
+    line(&mut lines, "ipvsScheduler", &s.ipvs_scheduler, Clone::clone);
     line(&mut lines, "proxyVersion", &s.proxy_version, Clone::clone);
     line(&mut lines, "policyEnforced", &s.policy_enforced, ToString::to_string);
     lines.extend(detected.dataplanes.iter().map(|d| format!("not modelled, {:?}: {}", d.reach, d.why)));
@@ -135,10 +136,11 @@ fn kube_proxy_says_its_mode_by_its_file_or_its_arguments() {
         &["kube-proxy", "--config=/c", "--proxy-mode=ipvs"],
     );
     check(
-        &[with_file.clone(), file("mode: nftables")],
+        &[with_file.clone(), file("mode: nftables\nipvs: {scheduler: sh}")],
         expect![[r#"
         clusterCidr 10.5.0.0/16: ConfigMap kube-system/kube-proxy says clusterCIDR 10.5.0.0/16
         proxyMode nftables: ConfigMap kube-system/kube-proxy says mode nftables
+        ipvsScheduler sh: ConfigMap kube-system/kube-proxy says ipvs.scheduler sh
         proxyVersion 1.36: DaemonSet kube-system/kube-proxy runs kube-proxy v1.36.4
     "#]],
     );
@@ -162,12 +164,13 @@ fn kube_proxy_says_its_mode_by_its_file_or_its_arguments() {
         proxyVersion 1.36: DaemonSet kube-system/kube-proxy runs kube-proxy v1.36.4
     "#]],
     );
-    let shell = "exec kube-proxy --cluster-cidr=10.5.0.0/16 --proxy-mode=ipvs 1>>/var/log/kube-proxy.log";
+    let shell = "exec kube-proxy --cluster-cidr=10.5.0.0/16 --proxy-mode=ipvs --ipvs-scheduler=lc 1>>/var/log/kube-proxy.log";
     check(
         &[agent("kube-system", "kube-proxy", "k8s/kube-proxy-amd64:v1.30.2", &["/bin/sh", "-c", shell])],
         expect![[r#"
             clusterCidr 10.5.0.0/16: DaemonSet kube-system/kube-proxy runs with --cluster-cidr=10.5.0.0/16
             proxyMode ipvs: DaemonSet kube-system/kube-proxy runs with --proxy-mode=ipvs
+            ipvsScheduler lc: DaemonSet kube-system/kube-proxy runs with --ipvs-scheduler=lc
             proxyVersion 1.36: DaemonSet kube-system/kube-proxy runs kube-proxy v1.30.2; kube-proxy is modelled as 1.36
             note[proxy-version]: DaemonSet kube-system/kube-proxy runs kube-proxy v1.30.2; Services are modelled as kube-proxy 1.36 does them
         "#]],
