@@ -215,8 +215,10 @@ impl NetnsState {
                 accept_local: link.accept_local || plan.sysctls.accept_local,
                 route_localnet: link.route_localnet || plan.sysctls.route_localnet,
             });
-            if !link.up {
-                continue; // the kernel takes the local routes of a link away with it
+            // The kernel takes the local routes of a link away when it goes down, but adds one for every address that a link gets,
+            // up or not (`fib_add_ifaddr`, `inet6_addr_add`): dummy links keep addresses without ever being up.
+            if !link.up && device != Device::Sink {
+                continue;
             }
             for address in &link.addresses {
                 self.local.entry(address.net.addr()).or_insert(place);
