@@ -1,7 +1,8 @@
-//! What kube-proxy and masquerading would do to a packet, as far as this version says: that it is not known.
+//! What kube-proxy and the others that write rules do on a node.
 //!
-//! Their rules are not compiled yet. A packet that one of them would touch meets a rule whose action is unknown, with the words
-//! that a trace shows; every other packet passes.
+//! In: a node of a cluster. Out: its rules, made when a packet looks them up ([`NodeSupply`]), and in mode `ipvs` the link that has
+//! the addresses of Services. In mode `userspace`, which is not compiled, a packet that kube-proxy would touch meets a rule whose
+//! action is unknown, with the words that a trace shows; every other packet passes.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -11,15 +12,21 @@ use alloc::vec::Vec;
 
 use ipnet::IpNet;
 
-use super::kernel::setting_origin;
+use super::kernel::{own_link, setting_origin};
 use super::node::CARD;
-use super::service::NodeSupply;
-use crate::cluster::{Cluster, Cni, Node};
-use crate::plan::{Action, Chain, Hook, MachinePlan, Match, Netfilter, Protocol, Rule, Unknown};
+use super::service::{NodeSupply, ipvs};
+use crate::cluster::{Cluster, Cni, Node, ProxyMode};
+use crate::origin::Origin;
+use crate::plan::{
+    Action, Address, Chain, Hook, LinkKind, MachinePlan, Match, Netfilter, Netns, Protocol, RouteScope, Rule,
+    Unknown,
+};
 
 /// `dstnat` and `srcnat` of `enum nf_ip_hook_priorities`.
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
+/// What a dummy device gets (`ether_setup`).
+const DUMMY_MTU: u32 = 1500;
 /// The API server's default node port range.
 const NODE_PORTS: (u16, u16) = (30000, 32767);
 
@@ -29,7 +36,12 @@ pub(super) fn add(cluster: &Cluster, node: &Node, plan: &mut MachinePlan) {
     let supply = cluster.node_named(&node.name).and_then(|place| NodeSupply::new(cluster, place));
     let compiled = supply.is_some();
     match supply {
-        Some(supply) => host.netfilter = Netfilter::Supplied(Arc::new(supply)),
+        Some(supply) => {
+            if cluster.settings.proxy_mode.value == ProxyMode::Ipvs {
+                add_dummy(cluster, node, &supply, host);
+            }
+            host.netfilter = Netfilter::Supplied(Arc::new(supply));
+        }
         None => {
             let rules = service_rules(cluster, node);
             if !rules.is_empty() {
@@ -41,6 +53,20 @@ pub(super) fn add(cluster: &Cluster, node: &Node, plan: &mut MachinePlan) {
     if !compiled || matches!(cluster.settings.cni.value, Cni::Other(_)) {
         host.chains.push(chain("masquerade", Hook::Postrouting, SRCNAT, Vec::from([masquerade(cluster)])));
     }
+}
+
+/// The link that has the addresses of Services, which makes them the node's own. kube-proxy never sets it up: it is there for its
+/// addresses only (`pkg/proxy/ipvs/netlink_linux.go EnsureDummyDevice`, v1.36).
+fn add_dummy(cluster: &Cluster, node: &Node, supply: &NodeSupply, host: &mut Netns) {
+    let origin = Origin::implied("kube-proxy");
+    let mut link = own_link(node, ipvs::LINK, LinkKind::Dummy, DUMMY_MTU, &origin);
+    (link.up, link.carrier, link.noarp) = (false, false, true);
+    for config in supply.configs() {
+        for (addr, origin) in ipvs::bound(cluster, config) {
+            link.addresses.push(Address { net: addr.into(), scope: RouteScope::Global, origin });
+        }
+    }
+    host.links.push(link);
 }
 
 fn chain(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {

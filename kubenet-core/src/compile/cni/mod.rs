@@ -14,8 +14,13 @@ mod ptp;
 mod vxlan;
 
 use alloc::format;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use ipnet::IpNet;
 
 pub(super) use self::opaque::POD_NETWORK_LINK;
+use super::node::{gateway_of, own_pods, pod_net};
 use crate::cluster::{Cluster, Cni, Node, Underlay};
 use crate::plan::{MachinePlan, Unknown};
 
@@ -63,6 +68,26 @@ pub(super) fn add(cluster: &Cluster, node: &Node, place: u32, plan: &mut Machine
         Underlay::Vxlan => vxlan::add(cluster, node, place, host),
         Underlay::Routed => {}
     }
+}
+
+/// The addresses that a node has on links of the CNI, those of one link after the other.
+pub(super) fn node_addresses(cluster: &Cluster, node: &Node, place: u32) -> Vec<IpAddr> {
+    let has_pod = |net: &IpNet| {
+        own_pods(cluster, place)
+            .any(|(_, pod)| pod.addresses.iter().any(|addr| pod_net(node, *addr) == Some(*net)))
+    };
+    let mut all: Vec<IpAddr> = match fabric(cluster) {
+        Fabric::Bridge => node.pod_cidrs.iter().map(|net| gateway_of(*net)).collect(),
+        // Each pod's link has it.
+        Fabric::PointToPoint => {
+            node.pod_cidrs.iter().filter(|net| has_pod(net)).map(|net| gateway_of(*net)).collect()
+        }
+        Fabric::Opaque(_) => return Vec::new(),
+    };
+    if cluster.settings.underlay.value == Underlay::Vxlan {
+        all.extend(vxlan::addresses(node));
+    }
+    all
 }
 
 /// The MTU of pods' interfaces.

@@ -5,6 +5,7 @@
 //! `nolearning`, the device's address is the network address of the node's pod range.
 
 use alloc::sync::Arc;
+use core::net::IpAddr;
 
 use ipnet::IpNet;
 use smallvec::SmallVec;
@@ -43,6 +44,13 @@ pub(super) fn inner_mtu(settings: &Settings) -> u32 {
 
 fn device_mac(node: &Node, family: Family) -> MacAddr {
     MacAddr::local_from_hash(identity(&["Node", &node.name, device(family)]))
+}
+
+/// The addresses of a node's devices.
+pub(super) fn addresses(node: &Node) -> impl Iterator<Item = IpAddr> {
+    let has_family =
+        |net: &&IpNet| node.addresses.iter().any(|addr| Family::of(*addr) == Family::of_net(**net));
+    node.pod_cidrs.iter().filter(has_family).map(|net| net.network())
 }
 
 pub(super) fn add(cluster: &Cluster, node: &Node, place: u32, host: &mut Netns) {

@@ -12,6 +12,8 @@ use ipnet::IpNet;
 use crate::addr::Family;
 pub use crate::cluster::NodePortAddresses;
 use crate::cluster::{Cluster, DetectLocalMode, Node};
+use crate::compile::cni;
+use crate::plan::Scheduler;
 
 /// The label that names a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -43,6 +45,8 @@ pub struct ProxyConfig {
     pub localhost_node_ports: bool,
     /// The ranges of cluster IPs of the family.
     pub service_cidrs: Vec<IpNet>,
+    /// How IPVS chooses among endpoints, in mode `ipvs`.
+    pub scheduler: Scheduler,
     /// `net.netfilter.nf_conntrack_tcp_be_liberal` is set, so that nothing is dropped as invalid.
     pub be_liberal: bool,
 }
@@ -73,28 +77,32 @@ impl ProxyConfig {
             node_port_addresses: NodePortAddresses::All,
             localhost_node_ports: true,
             service_cidrs: Vec::new(),
+            scheduler: Scheduler::Rr,
             be_liberal: false,
         }
     }
 
     /// The kube-proxy of a node, by its place in [`Cluster::nodes`]; `None` where there is no such node. The node's addresses are
-    /// those that the cluster knows; addresses of bridges are not among them.
-    pub fn of_node(cluster: &Cluster, node: u32, family: Family) -> Option<Self> {
-        let node = cluster.nodes.get(node as usize)?;
+    /// those that the cluster knows, and those that the CNI gives its links.
+    pub fn of_node(cluster: &Cluster, place: u32, family: Family) -> Option<Self> {
+        let node = cluster.nodes.get(place as usize)?;
         let settings = &cluster.settings;
         let of_family = |nets: &[IpNet]| -> Vec<IpNet> {
             nets.iter().copied().filter(|net| Family::of_net(*net) == family).collect()
         };
-        let own = node.addresses.iter().copied().filter(|addr| Family::of(*addr) == family);
+        let mine = |addr: &IpAddr| Family::of(*addr) == family;
+        let own = node.addresses.iter().copied().filter(mine);
+        let links = cni::node_addresses(cluster, node, place).into_iter().filter(mine);
         Some(Self {
             zone: node.labels.iter().find(|(key, _)| &**key == ZONE).map(|(_, zone)| zone.clone()),
             node_ip: own.clone().next(),
-            local_addresses: [loopback(family)].into_iter().chain(own).collect(),
+            local_addresses: [loopback(family)].into_iter().chain(own).chain(links).collect(),
             detector: detector(cluster, node, family),
             masquerade_all: settings.masquerade_all.value,
             node_port_addresses: settings.node_port_addresses.value.clone(),
             localhost_node_ports: settings.localhost_node_ports.value,
             service_cidrs: of_family(&settings.service_cidr.value),
+            scheduler: Scheduler::from_name(&settings.ipvs_scheduler.value),
             be_liberal: settings
                 .sysctls
                 .value

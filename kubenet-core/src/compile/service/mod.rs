@@ -11,6 +11,7 @@ mod config;
 pub mod conntrack_cleanup;
 mod endpoint;
 pub mod iptables;
+pub mod ipvs;
 pub mod names;
 pub mod nftables;
 mod port;

@@ -87,15 +87,20 @@ impl Port {
 
 /// The service ports of a Service of a cluster, by its place in [`Cluster::services`]. O(its pods).
 pub fn ports_of_service(cluster: &Cluster, service: u32, config: &ProxyConfig) -> Vec<Port> {
-    let Some(given) = cluster.services.get(service as usize) else { return Vec::new() };
-    let key = (given.namespace.clone(), given.name.clone());
-    let Some(stated) = cluster.objects.services.get(&key) else { return Vec::new() };
-    let records = service_ports(stated, Some(given), config.family);
+    let records = records_of_service(cluster, service, config);
     if records.is_empty() {
         return Vec::new();
     }
     let slices = cluster.endpoint_slices(service);
     records.into_iter().map(|record| Port::new(record, &slices, config)).collect()
+}
+
+/// What a Service of a cluster says of each of its service ports, in their order. O(its ports).
+pub(super) fn records_of_service(cluster: &Cluster, service: u32, config: &ProxyConfig) -> Vec<ServicePort> {
+    let Some(given) = cluster.services.get(service as usize) else { return Vec::new() };
+    let key = (given.namespace.clone(), given.name.clone());
+    let stated = cluster.objects.services.get(&key);
+    stated.map(|stated| service_ports(stated, Some(given), config.family)).unwrap_or_default()
 }
 
 /// The service ports of all Services of a set of objects, as they are stated: nothing is made up, and only slices count.

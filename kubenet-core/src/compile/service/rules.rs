@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::iptables::{self, ClusterSize};
-use super::{Port, ProxyConfig, nftables, ports_of_objects, ports_of_service};
+use super::{Port, ProxyConfig, ipvs, nftables, ports_of_objects, ports_of_service};
 use crate::addr::Family;
 use crate::assume::ProxyMode;
 use crate::cluster::{Changed, Cluster};
@@ -50,6 +50,7 @@ struct Compiled {
 enum Parts {
     Iptables(Vec<Arc<iptables::Part>>),
     Nftables(Vec<Arc<nftables::Part>>),
+    Ipvs(Vec<Arc<ipvs::Part>>),
 }
 
 /// The families that a cluster has Services in.
@@ -64,14 +65,14 @@ pub(super) fn families(cluster: &Cluster) -> impl Iterator<Item = Family> {
 /// The mode, if its rules are compiled here.
 pub(super) const fn compiled_mode(mode: ProxyMode) -> Option<ProxyMode> {
     match mode {
-        ProxyMode::Iptables | ProxyMode::Nftables => Some(mode),
-        ProxyMode::Ipvs | ProxyMode::Userspace => None,
+        ProxyMode::Iptables | ProxyMode::Nftables | ProxyMode::Ipvs => Some(mode),
+        ProxyMode::Userspace => None,
     }
 }
 
 impl NodeRules {
-    /// Compiles everything for a node, by its place in [`Cluster::nodes`]. `None` where there is no such node, and in the modes
-    /// `ipvs` and `userspace`. O(Services × endpoints).
+    /// Compiles everything for a node, by its place in [`Cluster::nodes`]. `None` where there is no such node, and in the mode
+    /// `userspace`. O(Services × endpoints).
     pub fn new(cluster: &Cluster, node: u32) -> Option<Self> {
         let mode = compiled_mode(cluster.settings.proxy_mode.value)?;
         let mut all = Vec::new();
@@ -98,13 +99,21 @@ impl NodeRules {
         let mut ruleset = Ruleset::default();
         for family in &self.families {
             let mut tables = Tables::new(family.config.family);
-            if self.mode == ProxyMode::Nftables {
-                let parts = family.nftables();
-                ruleset.nft.push(nftables::assemble(&family.config, parts.into_iter()));
-            } else {
-                let parts = family.iptables();
-                iptables::add_jumps(&mut tables);
-                iptables::add_chains(&family.config, parts.into_iter(), &mut tables);
+            match self.mode {
+                ProxyMode::Nftables => {
+                    let parts = family.nftables();
+                    ruleset.nft.push(nftables::assemble(&family.config, parts.into_iter()));
+                }
+                ProxyMode::Ipvs => {
+                    let parts = family.ipvs();
+                    ipvs::add_jumps(&mut tables);
+                    ipvs::add(&family.config, parts.into_iter(), &mut tables, &mut ruleset);
+                }
+                ProxyMode::Iptables | ProxyMode::Userspace => {
+                    let parts = family.iptables();
+                    iptables::add_jumps(&mut tables);
+                    iptables::add_chains(&family.config, parts.into_iter(), &mut tables);
+                }
             }
             iptables::add_kubelet(&mut tables, family.config.family);
             add_others(cluster, self.node, &mut tables, family.config.family);
@@ -162,7 +171,7 @@ impl FamilyRules {
     fn iptables(&self) -> Vec<&iptables::Part> {
         let parts = self.services.values().flat_map(|service| match &service.parts {
             Parts::Iptables(parts) => parts.as_slice(),
-            Parts::Nftables(_) => &[],
+            Parts::Nftables(_) | Parts::Ipvs(_) => &[],
         });
         parts.map(|part| &**part).collect()
     }
@@ -170,7 +179,15 @@ impl FamilyRules {
     fn nftables(&self) -> Vec<&nftables::Part> {
         let parts = self.services.values().flat_map(|service| match &service.parts {
             Parts::Nftables(parts) => parts.as_slice(),
-            Parts::Iptables(_) => &[],
+            Parts::Iptables(_) | Parts::Ipvs(_) => &[],
+        });
+        parts.map(|part| &**part).collect()
+    }
+
+    fn ipvs(&self) -> Vec<&ipvs::Part> {
+        let parts = self.services.values().flat_map(|service| match &service.parts {
+            Parts::Ipvs(parts) => parts.as_slice(),
+            Parts::Iptables(_) | Parts::Nftables(_) => &[],
         });
         parts.map(|part| &**part).collect()
     }
@@ -182,7 +199,10 @@ impl Compiled {
             ProxyMode::Nftables => {
                 Parts::Nftables(ports.iter().map(|port| Arc::new(nftables::part(config, port))).collect())
             }
-            ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Userspace => Parts::Iptables(
+            ProxyMode::Ipvs => {
+                Parts::Ipvs(ports.iter().map(|port| Arc::new(ipvs::part(config, port))).collect())
+            }
+            ProxyMode::Iptables | ProxyMode::Userspace => Parts::Iptables(
                 ports.iter().map(|port| Arc::new(iptables::part(config, port, size))).collect(),
             ),
         };
@@ -240,8 +260,8 @@ fn different<T: PartialEq>(
     }
 }
 
-/// kube-proxy's and kubelet's rules for a set of objects as they are stated, in the family of the configuration. `None` in the modes
-/// `ipvs` and `userspace`. O(rules).
+/// kube-proxy's and kubelet's rules for a set of objects as they are stated, in the family of the configuration. `None` in the mode
+/// `userspace`. O(rules).
 ///
 /// ```
 /// use kubenet_core::addr::Family;
@@ -263,7 +283,8 @@ pub fn ruleset_of_objects(objects: &Objects, config: &ProxyConfig, mode: ProxyMo
             ruleset.xt = tables.finish();
             ruleset.nft.push(nftables::table(config, &ports));
         }
-        ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Userspace => {
+        ProxyMode::Ipvs => ruleset = ipvs::shown(config, &ports),
+        ProxyMode::Iptables | ProxyMode::Userspace => {
             ruleset.xt = iptables::shown(config, &ports);
         }
     }

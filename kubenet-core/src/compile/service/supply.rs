@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use super::iptables::{self, ClusterSize, Part};
 use super::nftables::{self, Shared};
 use super::rules::{add_others, compiled_mode, families};
-use super::{NodeRules, Port, ProxyConfig, ports_of_service};
+use super::{NodeRules, Port, ProxyConfig, ipvs, ports_of_service};
 use crate::addr::Family;
 use crate::cluster::{Cluster, ProxyMode};
 use crate::compile::tables::Tables;
@@ -64,9 +64,8 @@ impl Proxy {
 }
 
 impl NodeSupply {
-    /// The rules of a node, by its place in [`Cluster::nodes`]. `None` where there is no such node, and in the modes `ipvs` and
-    /// `userspace`. O(pods of the node), and in nftables mode O(Services + endpoints of those with affinity), whose sets are all
-    /// there.
+    /// The rules of a node, by its place in [`Cluster::nodes`]. `None` where there is no such node, and in the mode `userspace`.
+    /// O(pods of the node), and in nftables mode O(Services + endpoints of those with affinity), whose sets are all there.
     pub fn new(cluster: &Cluster, node: u32) -> Option<Self> {
         let mode = compiled_mode(cluster.settings.proxy_mode.value)?;
         let mut all = Vec::new();
@@ -74,12 +73,18 @@ impl NodeSupply {
         for family in families(cluster) {
             let config = ProxyConfig::of_node(cluster, node, family)?;
             let mut tables = Tables::new(family);
-            if mode == ProxyMode::Nftables {
-                let mut table = nftables::base_table(&config);
-                table.sets.extend(affinity_sets(cluster, &config));
-                base.nft.push(table);
-            } else {
-                iptables::add_jumps(&mut tables);
+            match mode {
+                ProxyMode::Nftables => {
+                    let mut table = nftables::base_table(&config);
+                    table.sets.extend(affinity_sets(cluster, &config));
+                    base.nft.push(table);
+                }
+                ProxyMode::Ipvs => {
+                    ipvs::add_jumps(&mut tables);
+                    ipvs::add_constant(&config, &mut tables);
+                    base.ipsets.extend(ipvs::empty_sets(&config));
+                }
+                ProxyMode::Iptables | ProxyMode::Userspace => iptables::add_jumps(&mut tables),
             }
             iptables::add_kubelet(&mut tables, family);
             add_others(cluster, node, &mut tables, family);
@@ -95,6 +100,11 @@ impl NodeSupply {
             all.push(Proxy { config, size: AtomicU8::new(0) });
         }
         Some(Self { cluster: cluster.clone(), node, mode, families: all, base })
+    }
+
+    /// The kube-proxies of the node, one for each family.
+    pub(in crate::compile) fn configs(&self) -> impl Iterator<Item = &ProxyConfig> {
+        self.families.iter().map(|proxy| &proxy.config)
     }
 
     fn family(&self, family: Family) -> Option<&Proxy> {
@@ -141,8 +151,13 @@ impl Supply for NodeSupply {
     }
 
     fn xt_chain(&self, family: Family, table: &str, chain: &str, key: &PacketKey) -> Option<Arc<xt::Chain>> {
-        let proxy = self.family(family).filter(|_| self.mode == ProxyMode::Iptables)?;
+        let proxy = self.family(family)?;
         let config = &proxy.config;
+        match self.mode {
+            ProxyMode::Iptables => {}
+            ProxyMode::Ipvs => return ipvs::chain(&self.cluster, config, (table, chain), key),
+            ProxyMode::Nftables | ProxyMode::Userspace => return None,
+        }
         if DISPATCH.contains(&(table, chain)) {
             let parts: Vec<Part> =
                 self.meant(config, key).iter().map(|port| iptables::dispatch(config, port)).collect();
@@ -196,20 +211,24 @@ impl Supply for NodeSupply {
         self.nft_proxy(family, table).is_some() && Shared::named(set).is_some()
     }
 
-    fn asks_entries(&self, _set: &str) -> bool {
-        false
+    fn asks_entries(&self, set: &str) -> bool {
+        self.mode == ProxyMode::Ipvs && ipvs::Shared::named(set).is_some()
     }
 
-    fn ipset_entry(&self, _set: &str, _parts: &[IpSetPart]) -> Option<IpSetEntry> {
-        None
+    fn ipset_entry(&self, set: &str, parts: &[IpSetPart]) -> Option<IpSetEntry> {
+        let (shared, family) = ipvs::Shared::named(set).filter(|_| self.mode == ProxyMode::Ipvs)?;
+        let proxy = self.family(family)?;
+        ipvs::entry(&self.cluster, &proxy.config, shared, parts)
     }
 
-    fn virtual_server(&self, _service: &VirtualId) -> Option<Arc<VirtualServer>> {
-        None
+    fn virtual_server(&self, service: &VirtualId) -> Option<Arc<VirtualServer>> {
+        let VirtualId::Addr { addr, .. } = service else { return None };
+        let proxy = self.family(Family::of(*addr)).filter(|_| self.mode == ProxyMode::Ipvs)?;
+        ipvs::virtual_server(&self.cluster, &proxy.config, service)
     }
 
     fn has_ipvs(&self) -> bool {
-        false
+        self.mode == ProxyMode::Ipvs && !self.cluster.services.is_empty()
     }
 
     fn whole(&self) -> Ruleset {

@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use self::part::Maker;
-pub(super) use self::part::allows_node;
+pub(super) use self::part::{allows_node, by_detector};
 use super::config::loopback_net;
 use super::{Port, ProxyConfig};
 use crate::addr::Family;

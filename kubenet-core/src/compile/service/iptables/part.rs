@@ -306,7 +306,7 @@ pub(in crate::compile::service) fn allows_node(config: &ProxyConfig, ranges: &[i
 }
 
 /// Packets of pods, or of all others.
-fn by_detector(draft: Draft, detector: &Detector, not: bool) -> Draft {
+pub(in crate::compile::service) fn by_detector(draft: Draft, detector: &Detector, not: bool) -> Draft {
     match detector {
         Detector::Source(net) => draft.source(Inv { not, value: *net }),
         Detector::Bridge(name) => draft.iif(Inv { not, value: name.clone() }),

@@ -39,7 +39,7 @@ fn condition(condition: &Match) -> String {
             let state = conntrack.state.as_ref().expect("a state");
             inv(state, "ctstate", format!("{:?}", state.value))
         }
-        Match::Addrtype(Addrtype { src: Some(_), .. }) => "src LOCAL".to_string(),
+        Match::Addrtype(Addrtype { src: Some(src), .. }) => inv(src, "src", "LOCAL"),
         Match::Addrtype(addrtype) => inv(addrtype.dst.as_ref().expect("a type"), "dst", "LOCAL"),
         Match::Mark(mark) => inv(mark, "mark", format!("{:#x}/{:#x}", mark.value.value, mark.value.mask)),
         Match::Recent(Recent { op, seconds, name, reap, .. }) => {
@@ -48,6 +48,11 @@ fn condition(condition: &Match) -> String {
         Match::Statistic(Statistic::Random(share)) => {
             format!("probability {:.10}", f64::from(share.value) / f64::from(Statistic::ONE))
         }
+        Match::Set { set, .. } => {
+            let sides: Vec<&str> = set.value.src.iter().map(|src| if *src { "src" } else { "dst" }).collect();
+            inv(set, "set", format!("{} {}", set.value.name, sides.join(",")))
+        }
+        Match::Physdev(_) => "! physdev in".to_string(),
         Match::Multiport(multiport) => {
             let ports: Vec<String> =
                 multiport.ports.value.iter().map(|port| port.first.to_string()).collect();
@@ -74,7 +79,7 @@ fn target(target: &Target) -> String {
     }
 }
 
-fn dump(tables: &[Table]) -> String {
+pub(super) fn dump(tables: &[Table]) -> String {
     let mut text = String::new();
     for table in tables {
         text.push_str(&format!("*{}\n", table.name));

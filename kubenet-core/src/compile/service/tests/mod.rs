@@ -1,4 +1,5 @@
 mod iptables;
+mod ipvs;
 mod nftables;
 mod others;
 mod rules;

@@ -20,7 +20,7 @@ use crate::plan::nft;
 use crate::plan::xt::{Match, Ports, Rule, Table, Target, Tcp};
 
 /// What a Service or a pod is like, bit by bit.
-type Traits = u32;
+pub(super) type Traits = u32;
 
 fn has(traits: Traits, bit: u32) -> bool {
     traits >> bit & 1 == 1
@@ -85,7 +85,7 @@ fn pod(number: usize, traits: Traits) -> Value {
     pod
 }
 
-fn cluster(mode: ProxyMode, services: &[Traits], pods: &[Traits]) -> Cluster {
+pub(super) fn cluster(mode: ProxyMode, services: &[Traits], pods: &[Traits]) -> Cluster {
     let mut list: Vec<Value> =
         ["node-1", "node-2"].iter().map(|name| json!({"kind": "Node", "metadata": {"name": name}})).collect();
     list.extend(services.iter().enumerate().map(|(number, traits)| service(number, *traits)));
@@ -94,11 +94,11 @@ fn cluster(mode: ProxyMode, services: &[Traits], pods: &[Traits]) -> Cluster {
     resolve(&Arc::new(objects(&list)), &assume, None).0
 }
 
-fn rules(cluster: &Cluster) -> Ruleset {
+pub(super) fn rules(cluster: &Cluster) -> Ruleset {
     NodeRules::new(cluster, 0).expect("a node").ruleset(cluster)
 }
 
-const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
+pub(super) const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 /// A packet that a rule of a shared chain is for.
 fn key(rule: &Rule) -> PacketKey {
@@ -203,7 +203,7 @@ fn hold_nftables(cluster: &Cluster) {
     }
 }
 
-fn traits(count: usize) -> impl Strategy<Value = Vec<Traits>> {
+pub(super) fn traits(count: usize) -> impl Strategy<Value = Vec<Traits>> {
     prop::collection::vec(0..1_u32 << 9, 0..count)
 }
 
@@ -222,9 +222,8 @@ proptest! {
         pods in traits(9),
         more_services in traits(6),
         more_pods in traits(9),
-        nft: bool,
+        mode in prop::sample::select(&[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs][..]),
     ) {
-        let mode = if nft { ProxyMode::Nftables } else { ProxyMode::Iptables };
         let before = cluster(mode, &services, &pods);
         let mut kept = NodeRules::new(&before, 0).expect("a node");
         let (mut changed_services, mut changed_pods) = (services.clone(), pods.clone());
