@@ -11,6 +11,7 @@ mod case;
 mod facts;
 mod find;
 mod flow;
+mod ipvs;
 mod report;
 mod services;
 mod sets;

@@ -1,7 +1,7 @@
 //! The sets: how their files are cut into cases, who judges them, and which are not judged yet.
 
 use super::case::Handler;
-use super::{facts, flow, services};
+use super::{facts, flow, ipvs, services};
 
 /// How a file of a set is cut into cases.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ const HANDLERS: &[(&str, &dyn Handler)] = &[
     ("facts/cidrset", &facts::cidrset),
     ("facts/conntrack-cleanup", &services::conntrack_cleanup),
     ("facts/host-local", &facts::host_local),
+    ("facts/ipvs-state", &ipvs::ipvs_state),
     ("facts/names", &services::chain_names),
     ("service-flow", &flow::service_flow),
 ];
@@ -52,7 +53,6 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("dns/podconf", "a pod's resolv.conf is not modelled"),
     ("dns/query", "cluster DNS is not modelled"),
     ("dns/resolver", "the resolvers of glibc and musl are not modelled"),
-    ("facts/ipvs-state", "the IPVS proxy mode is not modelled"),
     ("gateway/route", "the Gateway API is not modelled"),
     ("ingress/match", "Ingress is not modelled"),
     ("lb/l2leader", "load balancers are not modelled"),
