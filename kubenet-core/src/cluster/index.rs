@@ -10,11 +10,12 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use ipnet::IpNet;
 
+use super::load_balancer;
 use super::slices::{ZoneCpu, service_of, zone_cpu};
-use super::{InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload};
+use super::{Announcement, InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload};
 use crate::addr::Family;
 use crate::assume::Fault;
-use crate::k8s::types::{EndpointSlice, Shared};
+use crate::k8s::types::{AdvertisementSpec, EndpointSlice, Shared};
 use crate::k8s::{Objects, sloppy};
 use crate::origin::{ObjectRef, Origin};
 
@@ -131,6 +132,10 @@ struct Index {
     frontends: Map<IpAddr, Vec<u32>>,
     /// Services by their ports on nodes, that of the health check included.
     node_ports: Map<u16, Vec<u32>>,
+    /// Services with a load balancer, ascending.
+    balanced: Vec<u32>,
+    /// An address is that of a load balancer that is a machine.
+    has_balancer: bool,
     /// Services by the addresses in EndpointSlices and Endpoints of the input.
     given_endpoints: Map<IpAddr, Vec<u32>>,
 }
@@ -157,16 +162,20 @@ impl Index {
             for port in service.ports.iter().filter_map(|port| port.node_port) {
                 list(&mut self.node_ports, port, place);
             }
+            if let Some(balancer) = &service.load_balancer {
+                self.balanced.push(place);
+                for address in &balancer.addresses {
+                    list(&mut self.frontends, address.addr, place);
+                    self.has_balancer |= address.by == Announcement::Machine;
+                }
+                if let Some(port) = balancer.health_check_node_port {
+                    list(&mut self.node_ports, port, place);
+                }
+            }
             let key = (service.namespace.clone(), service.name.clone());
             if let Some(stated) = objects.services.get(&key) {
-                let ways_in = stated.status.load_balancer.ingress.iter().filter_map(|way| way.ip.as_ref());
-                for addr in
-                    stated.spec.external_ips.iter().chain(ways_in).filter_map(|text| sloppy::addr(text))
-                {
+                for addr in stated.spec.external_ips.iter().filter_map(|text| sloppy::addr(text)) {
                     list(&mut self.frontends, addr, place);
-                }
-                if let Some(port) = stated.spec.health_check_node_port {
-                    list(&mut self.node_ports, port, place);
                 }
             }
             let slices = self.slices.get(&key).into_iter().flatten();
@@ -377,6 +386,21 @@ impl Cluster {
     /// The Services that have a port on nodes, as node port or for health checks, ascending.
     pub fn services_with_node_port(&self, port: u16) -> &[u32] {
         self.index.node_ports.get(&port).map_or(&[], Vec::as_slice)
+    }
+
+    /// The Services that have a load balancer, ascending.
+    pub fn services_with_load_balancer(&self) -> &[u32] {
+        &self.index.balanced
+    }
+
+    /// Whether a load balancer is a machine before the nodes.
+    pub fn has_load_balancer_machine(&self) -> bool {
+        self.index.has_balancer
+    }
+
+    /// What the advertisements of an address say about nodes; only MetalLB's addresses have any.
+    pub fn advertisements(&self, by: &Announcement) -> Vec<&AdvertisementSpec> {
+        load_balancer::advertisements(&self.objects, by)
     }
 
     /// The Services that may have an endpoint with this address, ascending. O(pods with the address).

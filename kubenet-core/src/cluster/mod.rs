@@ -12,6 +12,7 @@ mod detect;
 mod index;
 mod kind;
 mod layers;
+mod load_balancer;
 mod missing;
 mod nodes;
 mod play;
@@ -38,6 +39,7 @@ use serde::{Deserialize, Serialize};
 pub use self::change::Changed;
 pub use self::index::{Cluster, NodeRange, Parts};
 pub use self::kind::Kind;
+pub use self::load_balancer::{Announcement, BalancedAddress, IpMode, LoadBalancer};
 pub use self::resolve::resolve;
 pub use self::settings::{
     Cni, DEFAULT_CLUSTER_CIDR, DEFAULT_NODE_NETWORK, DEFAULT_SERVICE_CIDR, DetectLocalMode, Evidence,
@@ -151,6 +153,8 @@ pub struct Service {
     pub selector: Vec<(Arc<str>, Arc<str>)>,
     /// Its ports, in the order of the input.
     pub ports: Vec<ServicePort>,
+    /// Its load balancer, for `LoadBalancer`.
+    pub load_balancer: Option<LoadBalancer>,
     /// Where it comes from.
     pub origin: Origin,
 }

@@ -13,6 +13,7 @@ use core::net::IpAddr;
 use core::str::FromStr;
 
 use super::control_plane::{Make, Template, WorkloadIn};
+use super::load_balancer::{self, Pools};
 use super::resolve::{Input, PodIn};
 use super::schedule::{Asks, Toleration};
 use super::services::{FamilyPolicy, ServiceIn};
@@ -32,6 +33,7 @@ pub(super) fn input(objects: &Objects, log: &mut Log) -> Input {
     input.nodes = objects.nodes.values().map(|node| read_node(node, log)).collect();
     input.namespaces = objects.namespaces.values().map(read_namespace).collect();
     input.pods = objects.pods.values().map(|pod| read_pod(pod, log)).collect();
+    input.pools = Pools::read(objects, log);
     input.services = objects.services.values().map(|service| read_service(service, log)).collect();
     read_workloads(objects, &mut input, log);
     input
@@ -314,6 +316,7 @@ fn read_service(service: &Shared<types::Service>, log: &mut Log) -> ServiceIn {
         "IPv6" => Some(Family::V6),
         _ => None,
     });
+    let (load_balancer, wishes) = load_balancer::read(service).unzip();
     let balancer = kind == "LoadBalancer" && spec.allocate_load_balancer_node_ports != Some(false);
     ServiceIn {
         policy: match spec.ip_family_policy.as_deref() {
@@ -325,12 +328,14 @@ fn read_service(service: &Shared<types::Service>, log: &mut Log) -> ServiceIn {
         families: families.collect(),
         virtual_addresses,
         node_ports: kind == "NodePort" || balancer,
+        wishes,
         service: Service {
             namespace: namespace_of(&service.metadata),
             name: service.metadata.name.clone(),
             cluster_ips,
             selector: pairs(&spec.selector),
             ports,
+            load_balancer,
             origin: service.origin.clone(),
         },
     }

@@ -12,10 +12,11 @@ use core::net::IpAddr;
 
 use super::control_plane::{Template, WorkloadIn};
 use super::layers::{self, Facts};
+use super::load_balancer::Pools;
 use super::services::ServiceIn;
 use super::{
-    Cluster, InputMode, Namespace, Node, Parts, Pod, Settings, Workload, address, check, detect, missing,
-    nodes, play, read, said, services, slices, unmodelled,
+    Announcement, Cluster, InputMode, Namespace, Node, Parts, Pod, Settings, Workload, address, check,
+    detect, missing, nodes, play, read, said, services, slices, unmodelled,
 };
 use crate::assume::Assume;
 use crate::k8s::{DEFAULT_NAMESPACE, Objects};
@@ -30,6 +31,8 @@ pub(super) struct Input {
     /// Who controls a ReplicaSet or a Job.
     pub(super) parents: BTreeMap<ObjectRef, ObjectRef>,
     pub(super) services: Vec<ServiceIn>,
+    /// Where addresses of load balancers come from.
+    pub(super) pools: Pools,
     pub(super) namespaces: Vec<Namespace>,
     /// An object has a uid.
     pub(super) has_uid: bool,
@@ -116,7 +119,7 @@ pub(super) fn resolve_input(
     };
     pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     said::pod_states(assume, &mut pods, &mut log);
-    let services = match mode {
+    let mut services: Vec<super::Service> = match mode {
         InputMode::Manifests => {
             address::give_pod_cidrs(&mut nodes, &pods, &settings, &mut log);
             address::give_node_addresses(&mut nodes, &settings, &mut log);
@@ -124,13 +127,15 @@ pub(super) fn resolve_input(
             input.services.sort_by(|a, b| {
                 (&a.service.namespace, &a.service.name).cmp(&(&b.service.namespace, &b.service.name))
             });
-            services::give(input.services, &settings, &mut log)
+            services::give(input.services, &settings, &input.pools, &mut log)
         }
         InputMode::Snapshot => {
             host_network_addresses(&nodes, &mut pods);
-            input.services.into_iter().map(|s| Arc::new(s.service)).collect()
+            input.services.into_iter().map(|s| s.service).collect()
         }
     };
+    services.iter_mut().for_each(|service| announce(service, &input.pools, &nodes));
+    let services: Vec<Arc<super::Service>> = services.into_iter().map(Arc::new).collect();
     log.extend(check::contradictions(mode, &settings, &nodes, &pods, &services));
 
     let mut parts = Parts::new(mode, settings);
@@ -152,6 +157,19 @@ pub(super) fn finish(mut parts: Parts, assume: &Assume, log: &mut Vec<Diagnostic
     said::known_faults(&cluster, log);
     said::known_sysctls(assume, log);
     cluster
+}
+
+/// Says how packets to the addresses of a load balancer get to nodes.
+fn announce(service: &mut super::Service, pools: &Pools, nodes: &[Node]) {
+    for address in service.load_balancer.iter_mut().flat_map(|balancer| &mut balancer.addresses) {
+        let has = |node: &Node| {
+            node.addresses.contains(&address.addr) || node.external_addresses.contains(&address.addr)
+        };
+        address.by = match nodes.iter().any(has) {
+            true => Announcement::Node,
+            false => pools.announcement(address.addr),
+        };
+    }
 }
 
 /// Completes the chain of owners: Deployment before ReplicaSet, CronJob before Job.

@@ -5,12 +5,14 @@
 //! the next free one where that is held. Families follow `storage/alloc.go` (v1.36), see [`ServiceIn::families`]. The
 //! first address belongs to `default/kubernetes` whether it is in the input or not.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::ToString;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
-use super::{Service, Settings};
+use super::load_balancer::{Pools, Wishes};
+use super::{Announcement, BalancedAddress, IpMode, Service, Settings};
 use crate::addr::Family;
 use crate::identity::identity;
 use crate::ipam::{ClusterIps, NodePortWish, NodePorts};
@@ -36,6 +38,8 @@ pub(super) struct ServiceIn {
     pub(super) virtual_addresses: bool,
     /// It gets node ports.
     pub(super) node_ports: bool,
+    /// What it asks its load balancer for.
+    pub(super) wishes: Option<Wishes>,
 }
 
 impl ServiceIn {
@@ -65,8 +69,9 @@ impl ServiceIn {
 pub(super) fn give(
     services: Vec<ServiceIn>,
     settings: &Settings,
+    balancers: &Pools,
     log: &mut Vec<Diagnostic>,
-) -> Vec<Arc<Service>> {
+) -> Vec<Service> {
     let mut pools: Vec<ClusterIps> = Vec::new();
     for net in &settings.service_cidr.value {
         match ClusterIps::new(*net) {
@@ -91,8 +96,20 @@ pub(super) fn give(
         hold_stated(service, &mut pools, &mut ports, settings, log);
     }
     let cluster: Vec<Family> = settings.service_cidr.value.iter().map(|net| Family::of_net(*net)).collect();
-    let one = |service: ServiceIn| Arc::new(give_one(service, &cluster, &mut pools, &mut ports, log));
-    services.into_iter().map(one).collect()
+    let balanced = services.iter().filter_map(|s| s.service.load_balancer.as_ref());
+    let mut held: BTreeSet<IpAddr> =
+        balanced.flat_map(|balancer| balancer.addresses.iter().map(|address| address.addr)).collect();
+    let mut given = Vec::with_capacity(services.len());
+    for service in services {
+        let wishes = service.wishes.clone();
+        let mut service = give_one(service, &cluster, &mut pools, &mut ports, log);
+        if let Some(wishes) = wishes {
+            give_balancer(&mut service, &wishes, balancers, &mut held, log);
+            give_health_check_port(&mut service, &wishes, &mut ports, log);
+        }
+        given.push(service);
+    }
+    given
 }
 
 fn hold_stated(
@@ -121,7 +138,8 @@ fn hold_stated(
         }
     }
     let mut mine: Vec<u16> = Vec::new();
-    for port in s.service.ports.iter().filter_map(|port| port.node_port) {
+    let health = s.service.load_balancer.as_ref().and_then(|balancer| balancer.health_check_node_port);
+    for port in s.service.ports.iter().filter_map(|port| port.node_port).chain(health) {
         if mine.contains(&port) {
             continue;
         }
@@ -132,6 +150,58 @@ fn hold_stated(
                     .from_origin(&s.service.origin.with_field("spec.ports")),
             );
         }
+    }
+}
+
+/// An address of each of its families for a Service that has neither address nor name.
+fn give_balancer(
+    service: &mut Service,
+    wishes: &Wishes,
+    pools: &Pools,
+    held: &mut BTreeSet<IpAddr>,
+    log: &mut Vec<Diagnostic>,
+) {
+    let families: Vec<Family> = service.cluster_ips.iter().map(|addr| Family::of(*addr)).collect();
+    let Some(balancer) = &mut service.load_balancer else { return };
+    if wishes.has_name || !balancer.addresses.is_empty() {
+        return;
+    }
+    match pools.give(&families, wishes, (&service.namespace, &service.name), held) {
+        Ok(addrs) => balancer.addresses.extend(addrs.into_iter().map(|addr| BalancedAddress {
+            addr,
+            mode: IpMode::Vip,
+            by: Announcement::Machine,
+        })),
+        Err(message) => log.push(
+            Diagnostic::warning(
+                "load-balancer",
+                format!("service {}/{} stays without an address: {message}", service.namespace, service.name),
+            )
+            .from_origin(&service.origin),
+        ),
+    }
+}
+
+fn give_health_check_port(
+    service: &mut Service,
+    wishes: &Wishes,
+    ports: &mut NodePorts,
+    log: &mut Vec<Diagnostic>,
+) {
+    let Some(balancer) = &mut service.load_balancer else { return };
+    if !wishes.local || balancer.health_check_node_port.is_some() {
+        return;
+    }
+    let seed = identity(&["Service", &service.namespace, &service.name, "healthCheck"]);
+    match ports.allocate_next(seed) {
+        Ok(port) => balancer.health_check_node_port = Some(port),
+        Err(error) => log.push(
+            Diagnostic::warning(
+                "node-port",
+                format!("service {}/{}: {error}", service.namespace, service.name),
+            )
+            .from_origin(&service.origin),
+        ),
     }
 }
 

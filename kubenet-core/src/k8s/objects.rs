@@ -10,9 +10,9 @@ use serde::Deserialize;
 
 use super::load::serves;
 use super::types::{
-    ConfigMap, CronJob, DaemonSet, Deployment, EndpointSlice, Endpoints, Ingress, IngressClass, Job,
-    Namespace, NetworkPolicy, Node, Object, ObjectMeta, Pod, ReplicaSet, ReplicationController, Service,
-    Shared, StatefulSet,
+    BGPAdvertisement, ConfigMap, CronJob, DaemonSet, Deployment, EndpointSlice, Endpoints, IPAddressPool,
+    Ingress, IngressClass, Job, L2Advertisement, Namespace, NetworkPolicy, Node, Object, ObjectMeta, Pod,
+    ReplicaSet, ReplicationController, Service, Shared, StatefulSet,
 };
 use crate::origin::{ObjectRef, Origin};
 
@@ -219,6 +219,9 @@ kinds! {
     NetworkPolicy network_policies true,
     Ingress ingresses true,
     IngressClass ingress_classes false,
+    IPAddressPool ip_address_pools true,
+    L2Advertisement l2_advertisements true,
+    BGPAdvertisement bgp_advertisements true,
 }
 
 impl Objects {

@@ -18,6 +18,7 @@ fn check_all(mode: InputMode, settings: &Settings, nodes: &[Node], pods: &[Pod],
         cluster_ips: alloc::vec![ip("10.96.0.10")],
         selector: Vec::new(),
         ports: Vec::new(),
+        load_balancer: None,
         origin: Origin::object(ObjectRef::namespaced("Service", "default", "api")),
     };
     let log = contradictions(mode, settings, nodes, pods, &[Arc::new(service)]);

@@ -1,6 +1,7 @@
 mod addresses;
 mod change;
 mod contradictions;
+mod load_balancer;
 mod objects;
 mod played;
 mod settings;

@@ -58,12 +58,14 @@ fn service(name: &str, cluster_ips: &[&str], ports: &[(Protocol, u16, Option<u16
             cluster_ips: cluster_ips.iter().map(|addr| ip(addr)).collect(),
             selector: Vec::new(),
             ports: ports.iter().map(port).collect(),
+            load_balancer: None,
             origin: Origin::object(ObjectRef::namespaced("Service", "default", name)),
         },
         policy: None,
         families: Vec::new(),
         virtual_addresses: true,
         node_ports: false,
+        wishes: None,
     }
 }
 

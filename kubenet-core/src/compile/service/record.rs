@@ -119,22 +119,21 @@ pub fn service_ports(
     let Some(cluster_ip) = cluster_ip(service, given, family) else { return Vec::new() };
     let spec = &service.spec;
     let kind = spec.r#type.as_deref().unwrap_or("ClusterIP");
-    let balancer = kind == "LoadBalancer";
+    let is_balanced = kind == "LoadBalancer";
     let of_family = |addr: &IpAddr| Family::of(*addr) == family;
     let external_ips: Vec<IpAddr> =
         spec.external_ips.iter().filter_map(|text| sloppy::addr(text)).filter(of_family).collect();
-    let vips = service
-        .status
-        .load_balancer
-        .ingress
-        .iter()
-        .filter(|way| matches!(way.ip_mode.as_deref(), None | Some("VIP" | "")));
-    let vips: Vec<IpAddr> =
-        vips.filter_map(|way| sloppy::addr(way.ip.as_deref()?)).filter(of_family).collect();
-    let reachable = balancer || kind == "NodePort" || !spec.external_ips.is_empty();
+    let balancer = match given {
+        Some(given) => given.load_balancer.clone(),
+        None => cluster::LoadBalancer::stated(service),
+    };
+    let addresses = balancer.iter().flat_map(|balancer| &balancer.addresses);
+    let vips = addresses.filter(|address| address.mode == cluster::IpMode::Vip).map(|address| address.addr);
+    let vips: Vec<IpAddr> = vips.filter(of_family).collect();
+    let reachable = is_balanced || kind == "NodePort" || !spec.external_ips.is_empty();
     let external_local = reachable && spec.external_traffic_policy.as_deref() == Some("Local");
     let affinity = spec.session_affinity.as_deref() == Some("ClientIP");
-    let health = spec.health_check_node_port.filter(|port| balancer && external_local && *port > 0);
+    let health = balancer.and_then(|balancer| balancer.health_check_node_port).filter(|_| external_local);
     let source_ranges = source_ranges(spec, family);
     let mut ports = Vec::with_capacity(spec.ports.len());
     for (at, port) in spec.ports.iter().enumerate() {

@@ -17,6 +17,7 @@ pub(in crate::k8s) fn serves(api_version: &str, kind: &str) -> bool {
         "EndpointSlice" => &["discovery.k8s.io"],
         "NetworkPolicy" | "Ingress" => &["networking.k8s.io", "extensions"],
         "IngressClass" => &["networking.k8s.io"],
+        "IPAddressPool" | "L2Advertisement" | "BGPAdvertisement" => &["metallb.io"],
         _ => return false,
     };
     groups.contains(&group)
@@ -42,7 +43,14 @@ mod tests {
 
     #[test]
     fn every_kind_that_is_read_has_a_group() {
-        let versions = ["v1", "apps/v1", "batch/v1", "discovery.k8s.io/v1", "networking.k8s.io/v1"];
+        let versions = [
+            "v1",
+            "apps/v1",
+            "batch/v1",
+            "discovery.k8s.io/v1",
+            "networking.k8s.io/v1",
+            "metallb.io/v1beta1",
+        ];
         for kind in AnyObject::KINDS {
             assert!(versions.iter().any(|version| serves(version, kind)), "{kind}");
         }

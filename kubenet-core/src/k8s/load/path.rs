@@ -4,7 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 
 /// Kinds and the names under which the API and dumps list them.
-const RESOURCES: [(&str, &[&str]); 23] = [
+const RESOURCES: [(&str, &[&str]); 26] = [
     ("Node", &["nodes", "node", "no"]),
     ("Namespace", &["namespaces", "namespace", "ns"]),
     ("Pod", &["pods", "pod", "po"]),
@@ -28,6 +28,9 @@ const RESOURCES: [(&str, &[&str]); 23] = [
     ),
     ("Ingress", &["ingresses", "ingress", "ing"]),
     ("IngressClass", &["ingressclasses", "ingressclass", "ingress-classes"]),
+    ("IPAddressPool", &["ipaddresspools", "ipaddresspool"]),
+    ("L2Advertisement", &["l2advertisements", "l2advertisement"]),
+    ("BGPAdvertisement", &["bgpadvertisements", "bgpadvertisement"]),
     ("GlobalNetworkPolicy", &["globalnetworkpolicies"]),
     ("CiliumNetworkPolicy", &["ciliumnetworkpolicies"]),
     ("ClusterNetworkPolicy", &["clusternetworkpolicies"]),

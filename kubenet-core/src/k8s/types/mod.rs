@@ -6,6 +6,7 @@
 //! field, as objects in dumps do.
 
 mod meta;
+mod metallb;
 mod net;
 mod pod;
 mod read;
@@ -17,6 +18,9 @@ use core::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 pub use self::meta::{LabelSelector, LabelSelectorRequirement, Map, ObjectMeta, OwnerReference};
+pub use self::metallb::{
+    AdvertisementSpec, BGPAdvertisement, IPAddressPool, IPAddressPoolSpec, L2Advertisement,
+};
 pub use self::net::{
     Address, Conditions, ConfigMap, Endpoint, EndpointHints, EndpointPort, EndpointSlice, EndpointSubset,
     Endpoints, HttpIngressPath, HttpIngressRuleValue, Ingress, IngressBackend, IngressClass,

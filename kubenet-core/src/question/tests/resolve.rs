@@ -91,6 +91,7 @@ pub(super) fn example() -> Cluster {
             cluster_ips: Vec::new(),
             selector: Vec::new(),
             ports: alloc::vec![dns("dns", 53, Protocol::Udp), dns("https", 443, Protocol::Tcp)],
+            load_balancer: None,
             origin: origin.clone(),
         }));
     }
