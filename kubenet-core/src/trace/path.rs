@@ -70,11 +70,14 @@ impl<'l> Events<'l> {
             let path = self.back(id);
             let Some(place) = path.iter().position(|at| *at == end) else { continue };
             let after = path.get(place + 1..).unwrap_or(&[]);
-            let is_reply = |kind| matches!(kind, FlowKind::Reply | FlowKind::IcmpError | FlowKind::Tunnel);
-            let starts = after.first().and_then(|at| self.kind_of_flow(*at));
-            if !matches!(starts, Some(FlowKind::Reply | FlowKind::IcmpError))
-                || !after.iter().all(|at| self.kind_of_flow(*at).is_some_and(is_reply))
-            {
+            // What a router tells about the answer goes to the one that answers.
+            let Some(starts @ (FlowKind::Reply | FlowKind::IcmpError)) =
+                after.first().and_then(|at| self.kind_of_flow(*at))
+            else {
+                continue;
+            };
+            let is_reply = |kind| kind == starts || kind == FlowKind::Tunnel;
+            if !after.iter().all(|at| self.kind_of_flow(*at).is_some_and(is_reply)) {
                 continue;
             }
             let rank = rank(&event.kind);
