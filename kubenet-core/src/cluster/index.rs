@@ -132,6 +132,8 @@ struct Index {
     frontends: Map<IpAddr, Vec<u32>>,
     /// Services by their ports on nodes, that of the health check included.
     node_ports: Map<u16, Vec<u32>>,
+    /// `spec.externalIPs`, each with its Service, in order of the Services.
+    external_ips: Vec<(IpAddr, u32)>,
     /// Services with a load balancer, ascending.
     balanced: Vec<u32>,
     /// An address is that of a load balancer that is a machine.
@@ -176,6 +178,7 @@ impl Index {
             if let Some(stated) = objects.services.get(&key) {
                 for addr in stated.spec.external_ips.iter().filter_map(|text| sloppy::addr(text)) {
                     list(&mut self.frontends, addr, place);
+                    self.external_ips.push((addr, place));
                 }
             }
             let slices = self.slices.get(&key).into_iter().flatten();
@@ -386,6 +389,11 @@ impl Cluster {
     /// The Services that have a port on nodes, as node port or for health checks, ascending.
     pub fn services_with_node_port(&self, port: u16) -> &[u32] {
         self.index.node_ports.get(&port).map_or(&[], Vec::as_slice)
+    }
+
+    /// `spec.externalIPs` of all Services, each with its Service as an index into [`Cluster::services`].
+    pub fn external_ips(&self) -> &[(IpAddr, u32)] {
+        &self.index.external_ips
     }
 
     /// The Services that have a load balancer, ascending.

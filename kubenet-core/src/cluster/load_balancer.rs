@@ -28,6 +28,9 @@ use crate::origin::{Diagnostic, Origin};
 pub struct LoadBalancer {
     /// The addresses, at most one per family where they are made up. Empty while it has none, and where it has only a name.
     pub addresses: Vec<BalancedAddress>,
+    /// `externalTrafficPolicy: Local`.
+    #[serde(default)]
+    pub local: bool,
     /// The port of nodes that says whether they have an endpoint, with `externalTrafficPolicy: Local`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check_node_port: Option<u16>,
@@ -87,8 +90,6 @@ pub(super) struct Wishes {
     pub(super) pool: Option<Arc<str>>,
     /// It has a name, and so needs no address.
     pub(super) has_name: bool,
-    /// `externalTrafficPolicy: Local`.
-    pub(super) local: bool,
 }
 
 /// What a Service states and asks for; `None` where it has no load balancer. Other types keep the addresses of their status, since
@@ -117,10 +118,10 @@ pub(super) fn read(service: &types::Service) -> Option<(LoadBalancer, Wishes)> {
         addresses: asked.chain(spec.load_balancer_ip.as_deref().and_then(sloppy::addr)).collect(),
         pool: service.metadata.annotations.get("metallb.io/address-pool").cloned(),
         has_name: ingress.iter().any(|way| way.hostname.as_deref().is_some_and(|name| !name.is_empty())),
-        local,
     };
     let balancer = LoadBalancer {
         addresses: ingress.iter().filter_map(address).collect(),
+        local,
         health_check_node_port: spec.health_check_node_port.filter(|port| local && *port > 0),
     };
     Some((balancer, wishes))

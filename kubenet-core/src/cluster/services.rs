@@ -105,7 +105,7 @@ pub(super) fn give(
         let mut service = give_one(service, &cluster, &mut pools, &mut ports, log);
         if let Some(wishes) = wishes {
             give_balancer(&mut service, &wishes, balancers, &mut held, log);
-            give_health_check_port(&mut service, &wishes, &mut ports, log);
+            give_health_check_port(&mut service, &mut ports, log);
         }
         given.push(service);
     }
@@ -182,14 +182,9 @@ fn give_balancer(
     }
 }
 
-fn give_health_check_port(
-    service: &mut Service,
-    wishes: &Wishes,
-    ports: &mut NodePorts,
-    log: &mut Vec<Diagnostic>,
-) {
+fn give_health_check_port(service: &mut Service, ports: &mut NodePorts, log: &mut Vec<Diagnostic>) {
     let Some(balancer) = &mut service.load_balancer else { return };
-    if !wishes.local || balancer.health_check_node_port.is_some() {
+    if !balancer.local || balancer.health_check_node_port.is_some() {
         return;
     }
     let seed = identity(&["Service", &service.namespace, &service.name, "healthCheck"]);

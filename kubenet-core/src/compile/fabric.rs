@@ -2,9 +2,9 @@
 //!
 //! | segment | stations |
 //! |---|---|
-//! | [`SWITCH`] | the nodes' cards, the gateway |
+//! | [`SWITCH`] | the nodes' cards, the gateway, the load balancer |
 //! | [`POD_NETWORK`] | pods and nodes, where the CNI is not modelled |
-//! | [`INTERNET`] | the gateway, hosts outside |
+//! | [`INTERNET`] | the gateway, the load balancer, hosts outside |
 //!
 //! Who answers for an address is looked up in the cluster's indexes; for a hardware address too, since the cards' follow from
 //! their addresses.
@@ -21,6 +21,7 @@ use super::internet::{self, is_private};
 use super::kernel::{
     add_address, any, card_mac, node_mac, onlink_route, refusing_route, route, setting_origin, sort_routes,
 };
+use super::load_balancer;
 use super::node::{CARD, card_net, gateway_of};
 use super::pod::{self, INTERFACE};
 use crate::addr::{Family, MacAddr};
@@ -34,6 +35,8 @@ use crate::plan::{
 
 /// The gateway's name.
 pub const GATEWAY: &str = "gateway";
+/// The load balancer's name.
+pub const LOAD_BALANCER: &str = "loadbalancer";
 /// The segment of the nodes' cards.
 pub const SWITCH: SegmentId = SegmentId(0);
 /// The segment that stands for a pod network that is not modelled.
@@ -41,13 +44,29 @@ pub(super) const POD_NETWORK: SegmentId = SegmentId(1);
 /// The segment beyond the gateway.
 pub(super) const INTERNET: SegmentId = SegmentId(2);
 
-/// The gateway's card towards the internet.
-const UPLINK: &str = "eth1";
+/// The card of the gateway and the load balancer towards the internet.
+pub(super) const UPLINK: &str = "eth1";
 /// The gateway's public addresses, in the ranges for documentation (RFC 5737, RFC 3849).
-const PUBLIC: [IpNet; 2] = [
+pub(super) const PUBLIC: [IpNet; 2] = [
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(203, 0, 113, 1), 24)),
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 1), 64)),
 ];
+
+/// The load balancer's own public addresses.
+pub(super) const LOAD_BALANCER_PUBLIC: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(203, 0, 113, 2), 24)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 2), 64)),
+];
+
+/// The number of the load balancer, where it is a machine: it follows the gateway.
+pub(super) fn load_balancer_id(cluster: &Cluster) -> Option<MachineId> {
+    cluster.has_load_balancer_machine().then(|| MachineId(gateway_id(cluster).0 + 1))
+}
+
+/// The number of the first host outside.
+pub(super) fn first_outside(cluster: &Cluster) -> u32 {
+    load_balancer_id(cluster).unwrap_or_else(|| gateway_id(cluster)).0 + 1
+}
 
 /// The gateway's number: it follows the nodes.
 pub(super) fn gateway_id(cluster: &Cluster) -> MachineId {
@@ -114,6 +133,7 @@ pub(super) fn gateway(cluster: &Cluster) -> MachinePlan {
             }
         }
     }
+    load_balancer::add_to_gateway(cluster, &mut host, UPLINK);
     let mut families: Vec<Family> = inner.iter().map(|addr| Family::of(*addr)).collect();
     families.dedup();
     host.netfilter = internet::rules(cluster, UPLINK, &families);
@@ -143,6 +163,7 @@ pub(super) fn outside(cluster: &Cluster, addr: IpAddr) -> MachinePlan {
             host.routes.push(refusing_route(*net, RouteKind::Unreachable, &private));
         }
     }
+    load_balancer::add_to_outside(cluster, &mut host, family);
     sort_routes(&mut host);
     MachinePlan { name: name.into(), kind: MachineKind::Outside, netns: Vec::from([host]), origin }
 }
@@ -205,6 +226,11 @@ fn owners_of_mac(cluster: &Cluster, mac: MacAddr) -> Vec<MachineId> {
     if card_mac(CARD, &gateway) == mac {
         return Vec::from([gateway_id(cluster)]);
     }
+    if let Some(id) = load_balancer_id(cluster)
+        && card_mac(LOAD_BALANCER, &load_balancer::machine::addresses(cluster)) == mac
+    {
+        return Vec::from([id]);
+    }
     let has_mac = |place: u32| cluster.nodes.get(place as usize).is_some_and(|node| node_mac(node) == mac);
     if let MacAddr([0x02, 0x42, a, b, c, d]) = mac
         && let Some(place) = cluster.node_by_address(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
@@ -218,7 +244,7 @@ fn owners_of_mac(cluster: &Cluster, mac: MacAddr) -> Vec<MachineId> {
 fn on_switch(cluster: &Cluster, audience: Audience) -> Vec<Station> {
     let gateway = gateway_id(cluster);
     let mut machines = match audience {
-        Audience::Everyone => (0..gateway.0).map(MachineId).chain([gateway]).collect(),
+        Audience::Everyone => (0..=gateway.0).map(MachineId).chain(load_balancer_id(cluster)).collect(),
         Audience::Mac(mac) => owners_of_mac(cluster, mac),
         Audience::Address(addr) => owners_of_address(cluster, addr),
     };
@@ -238,6 +264,12 @@ fn owners_of_address(cluster: &Cluster, addr: IpAddr) -> Vec<MachineId> {
     if gateway_addresses(cluster).any(|own| own == addr) || PUBLIC.iter().any(|net| net.addr() == addr) {
         owners.push(gateway_id(cluster));
     }
+    owners.extend(load_balancer::answering_node(cluster, addr).map(MachineId));
+    owners.extend(load_balancer_id(cluster).filter(|_| {
+        load_balancer::machine_answers(cluster, addr)
+            || LOAD_BALANCER_PUBLIC.iter().any(|net| net.addr() == addr)
+            || load_balancer::machine::addresses(cluster).contains(&addr)
+    }));
     if let IpAddr::V6(v6) = addr
         && v6.is_unicast_link_local()
     {
@@ -292,7 +324,7 @@ fn on_pod_network(cluster: &Cluster, audience: Audience) -> Vec<Station> {
 fn on_internet(cluster: &Cluster, outside: &[IpAddr], audience: Audience) -> Vec<Station> {
     let gateway = gateway_id(cluster);
     let up = PUBLIC.map(|net| net.addr());
-    let hosts = (gateway.0 + 1..).map(MachineId).zip(outside);
+    let hosts = (first_outside(cluster)..).map(MachineId).zip(outside);
     let mut all = Vec::new();
     let is_gateway = match audience {
         Audience::Everyone => true,
@@ -302,6 +334,15 @@ fn on_internet(cluster: &Cluster, outside: &[IpAddr], audience: Audience) -> Vec
     if is_gateway {
         all.push(station(gateway, 0, UPLINK));
     }
+    let balancer = LOAD_BALANCER_PUBLIC.map(|net| net.addr());
+    let is_balancer = match audience {
+        Audience::Everyone => true,
+        Audience::Mac(mac) => card_mac(LOAD_BALANCER, &balancer) == mac,
+        Audience::Address(addr) => {
+            balancer.contains(&addr) || load_balancer::machine::addresses(cluster).contains(&addr)
+        }
+    };
+    all.extend(load_balancer_id(cluster).filter(|_| is_balancer).map(|id| station(id, 0, UPLINK)));
     all.extend(hosts.filter_map(|(machine, own)| {
         let meant = match audience {
             Audience::Everyone => true,

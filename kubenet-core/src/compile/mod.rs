@@ -12,6 +12,7 @@ mod fabric;
 mod fault;
 mod internet;
 mod kernel;
+mod load_balancer;
 mod node;
 mod pod;
 pub mod service;
@@ -23,13 +24,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-pub use self::fabric::{GATEWAY, SWITCH, gateway_with, some_outside_address};
+pub use self::fabric::{GATEWAY, LOAD_BALANCER, SWITCH, gateway_with, some_outside_address};
 pub use self::kernel::node_mac;
+pub use self::load_balancer::l2_leader;
 pub use self::pod::{pod_netns, pod_of_netns};
 use crate::cluster::Cluster;
 use crate::plan::{Audience, MachineId, MachinePlan, PlanSource, Segment, SegmentId, Station, Unknown};
 
-/// One machine of the desired plan: nodes come first in the cluster's order, then the gateway. Pure and uncached.
+/// One machine of the desired plan: nodes come first in the cluster's order, then the gateway, then the
+/// load balancer where a Service has one. Pure and uncached.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -49,8 +52,13 @@ use crate::plan::{Audience, MachineId, MachinePlan, PlanSource, Segment, Segment
 /// # Ok::<(), kubenet_core::k8s::ObjectError>(())
 /// ```
 pub fn machine(cluster: &Cluster, id: MachineId) -> Option<MachinePlan> {
-    let mut plan =
-        if id == fabric::gateway_id(cluster) { fabric::gateway(cluster) } else { node::node(cluster, id.0)? };
+    let mut plan = if id == fabric::gateway_id(cluster) {
+        fabric::gateway(cluster)
+    } else if Some(id) == fabric::load_balancer_id(cluster) {
+        load_balancer::machine::machine(cluster)
+    } else {
+        node::node(cluster, id.0)?
+    };
     fault::apply(cluster, id, &mut plan);
     Some(plan)
 }
@@ -107,18 +115,18 @@ impl Plans {
     /// The machine of a host on the internet, if there is one with this address.
     pub fn outside(&self, addr: IpAddr) -> Option<MachineId> {
         let place = self.outside.iter().position(|other| *other == addr)?;
-        Some(MachineId(fabric::gateway_id(&self.cluster).0 + 1 + place as u32))
+        Some(MachineId(fabric::first_outside(&self.cluster) + place as u32))
     }
 
     fn outside_address(&self, id: MachineId) -> Option<IpAddr> {
-        let first = fabric::gateway_id(&self.cluster).0 + 1;
+        let first = fabric::first_outside(&self.cluster);
         self.outside.get(id.0.checked_sub(first)? as usize).copied()
     }
 }
 
 impl PlanSource for Plans {
     fn machine_count(&self) -> u32 {
-        fabric::gateway_id(&self.cluster).0 + 1 + self.outside.len() as u32
+        fabric::first_outside(&self.cluster) + self.outside.len() as u32
     }
 
     fn machine(&self, id: MachineId) -> Option<Arc<MachinePlan>> {
@@ -141,6 +149,9 @@ impl PlanSource for Plans {
         }
         if name == GATEWAY {
             return Some(fabric::gateway_id(&self.cluster));
+        }
+        if name == LOAD_BALANCER {
+            return fabric::load_balancer_id(&self.cluster);
         }
         self.outside(name.strip_prefix("internet/")?.parse().ok()?)
     }

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 
 use super::kernel::{add_address, any, node_mac, route, setting_origin, sort_routes, sysctls};
-use super::{cni, fabric, pod, services, sockets};
+use super::{cni, fabric, load_balancer, pod, services, sockets};
 use crate::addr::Family;
 use crate::cluster::{Cluster, Node};
 use crate::origin::Origin;
@@ -21,8 +21,10 @@ pub(super) fn node(cluster: &Cluster, place: u32) -> Option<MachinePlan> {
     let node = cluster.nodes.get(place as usize)?;
     let mut host = Netns::new("", node.origin.clone());
     host.sysctls = sysctls(cluster);
+    host.sysctls.route_localnet |= services::sets_route_localnet(cluster, place);
     host.undeclared = Undeclared::Unsaid;
     add_card(cluster, node, &mut host);
+    load_balancer::add_to_node(cluster, place, &mut host);
     let mut plan = MachinePlan {
         name: node.name.clone(),
         kind: MachineKind::Node,

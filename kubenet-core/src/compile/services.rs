@@ -14,7 +14,8 @@ use ipnet::IpNet;
 
 use super::kernel::{own_link, setting_origin};
 use super::node::CARD;
-use super::service::{NodeSupply, ipvs};
+use super::service::{NodeSupply, ProxyConfig, ipvs};
+use crate::addr::Family;
 use crate::cluster::{Cluster, Cni, Node, ProxyMode};
 use crate::origin::Origin;
 use crate::plan::{
@@ -67,6 +68,14 @@ fn add_dummy(cluster: &Cluster, node: &Node, supply: &NodeSupply, host: &mut Net
         }
     }
     host.links.push(link);
+}
+
+/// Whether kube-proxy sets `net.ipv4.conf.all.route_localnet`, so that node ports answer at 127.0.0.1
+/// (`pkg/proxy/iptables/proxier.go`, v1.36).
+pub(super) fn sets_route_localnet(cluster: &Cluster, node: u32) -> bool {
+    cluster.settings.proxy_mode.value == ProxyMode::Iptables
+        && ProxyConfig::of_node(cluster, node, Family::V4)
+            .is_some_and(|config| config.node_ip.is_some() && config.effective_localhost_node_ports())
 }
 
 fn chain(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {

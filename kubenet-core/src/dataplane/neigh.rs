@@ -272,7 +272,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         self.transmit(link, answer);
     }
 
-    /// Whether this namespace answers a question for an address on a link (`arp_ignore`, proxy ARP).
+    /// Whether this namespace answers a question for an address on a link (`arp_ignore`, proxy ARP, a program that answers for it).
     fn answers_for(&mut self, link: u32, target: IpAddr) -> bool {
         let Some(plan) = self.plan.links.get(link as usize) else { return false };
         if !plan.answers_neighbours {
@@ -287,8 +287,12 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             (IpAddr::V4(_), 8..) => false,
             (IpAddr::V4(_), _) => own(),
         };
-        if local || !plan.proxy_arp {
-            return local;
+        let for_another = || self.plan.proxies.iter().any(|p| p.addr == target && p.dev == plan.name);
+        if local || for_another() {
+            return true;
+        }
+        if !plan.proxy_arp {
+            return false;
         }
         let fib = self.st.fib(self.plan, target);
         let query = Query { dst: target, src: None, iif: None, oif: None, mark: 0 };

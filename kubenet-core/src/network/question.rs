@@ -10,7 +10,7 @@ use core::net::IpAddr;
 
 use super::{Limits, Network};
 use crate::addr::{Family, Protocol};
-use crate::cluster::{Cluster, Pod};
+use crate::cluster::{Cluster, Node, Pod, Service};
 use crate::compile::{self, Plans};
 use crate::dataplane::{self, Probability};
 use crate::k8s::DEFAULT_NAMESPACE;
@@ -93,6 +93,8 @@ impl AskError {
     }
 }
 
+/// What a host outside of the cluster is called.
+const OUTSIDE: &str = "Outside";
 /// The source port when the question says none.
 const SPORT: u16 = 40000;
 
@@ -229,7 +231,9 @@ fn prepare(
     let end = |text: &str, who, ip, port| End { text: text.into(), who, ip, port };
     let ports = protocol != Protocol::Icmp;
     let sport = question.sport.or(from.end.port).unwrap_or(SPORT);
-    let target = destination(cluster, &mut plans, question, &source, &to.end).map_err(wrong_to)?;
+    let aim = Aim { protocol, dport };
+    let target =
+        destination(cluster, &mut plans, question, &source, &to.end, aim, &mut said).map_err(wrong_to)?;
     let asker = end(&question.from, source.who.clone(), None, Some(sport));
     let (dst, target, service) = match target {
         Target::Place(addr, place) => (addr, place, None),
@@ -335,13 +339,27 @@ enum Target {
     NotKnown { who: Option<Who>, why: String, settle: String },
 }
 
+/// The transport and port that are aimed at.
+#[derive(Clone, Copy)]
+struct Aim {
+    protocol: Protocol,
+    dport: u16,
+}
+
 fn destination(
     cluster: &Cluster,
     plans: &mut Plans,
     question: &Question,
     source: &Place,
     end: &Resolution,
+    aim: Aim,
+    said: &mut Vec<String>,
 ) -> Result<Target, QuestionError> {
+    let outside = source.who.as_ref().is_some_and(|who| who.kind == OUTSIDE);
+    let on_node = |target: Target, node: u32| match target {
+        Target::Place(addr, Some(place)) => behind_node(cluster, node, addr, place, aim),
+        other @ (Target::Place(_, None) | Target::Service(..) | Target::NotKnown { .. }) => other,
+    };
     let pick = |place: Place| {
         let wanted = |addr: &&IpAddr| question.family.is_none_or(|family| Family::of(**addr) == family);
         let both = |addr: &&IpAddr| source.addresses.iter().any(|own| Family::of(*own) == Family::of(**addr));
@@ -355,13 +373,31 @@ fn destination(
     };
     match &end.what {
         What::Pod(pod) => pick(of_pod(cluster, *pod, &question.to)?),
-        What::Node(node) => pick(of_node(cluster, *node)),
+        What::Node(node) => {
+            let mut place = of_node(cluster, *node);
+            let public = cluster.nodes.get(*node as usize).map_or(&[][..], |node| &node.external_addresses);
+            if outside && !public.is_empty() {
+                place.addresses = public.to_vec();
+            }
+            pick(place).map(|target| on_node(target, *node))
+        }
         What::Address(addr) if addr.is_loopback() => {
             let place = Place { at: source.at, addresses: Vec::from([*addr]), who: source.who.clone() };
-            Ok(Target::Place(*addr, Some(place)))
+            let target = Target::Place(*addr, Some(place));
+            let of_node = source.at.1 == 0 && (source.at.0.0 as usize) < cluster.nodes.len();
+            Ok(if of_node { on_node(target, source.at.0.0) } else { target })
         }
         What::Address(addr) => {
+            if let Some(service) = frontend(cluster, *addr, aim) {
+                return Ok(Target::Service(*addr, service));
+            }
             let place = of_address(cluster, *addr);
+            if let (Some(place), Some(node)) = (&place, cluster.node_by_address(*addr))
+                && place.at == (MachineId(node), 0)
+            {
+                let place = Place { at: place.at, addresses: Vec::from([*addr]), who: place.who.clone() };
+                return Ok(behind_node(cluster, node, *addr, place, aim));
+            }
             if place.is_none() && !is_inside(cluster, *addr) {
                 return Ok(Target::Place(*addr, Some(of_outside(plans, *addr))));
             }
@@ -379,15 +415,25 @@ fn destination(
             let Some(service) = cluster.services.get(*place as usize) else {
                 return Err(unusable(&question.to, "there is no such Service".into()));
             };
-            let who = Who {
-                kind: "Service".into(),
-                namespace: Some(service.namespace.clone()),
-                name: service.name.clone(),
-                node: None,
-            };
+            let who = of_service(service);
             let wanted = |addr: &&IpAddr| question.family.is_none_or(|family| Family::of(**addr) == family);
             let both =
                 |addr: &&IpAddr| source.addresses.iter().any(|own| Family::of(*own) == Family::of(**addr));
+            let balanced = service.load_balancer.as_ref().filter(|_| outside);
+            if let Some(balancer) = balanced {
+                let mut usable = balancer.addresses.iter().map(|address| &address.addr).filter(wanted);
+                return Ok(match usable.clone().find(both).or_else(|| usable.next()) {
+                    Some(addr) => {
+                        said.push(format!("from outside, {} means its load balancer at {addr}", question.to));
+                        Target::Service(*addr, who)
+                    }
+                    None => Target::NotKnown {
+                        who: Some(who),
+                        why: "its load balancer has no address of its own, or has none yet".into(),
+                        settle: format!("kubectl get service -n {} {}", service.namespace, service.name),
+                    },
+                });
+            }
             let mut usable = service.cluster_ips.iter().filter(wanted);
             match usable.clone().find(both).or_else(|| usable.next()) {
                 Some(addr) => Ok(Target::Service(*addr, who)),
@@ -468,7 +514,8 @@ fn declared_ports(cluster: &Cluster, what: &What) -> Vec<(Protocol, u16)> {
         What::Service(place) => of_service(*place),
         What::Address(addr) => {
             let pod = cluster.pod_by_address(*addr).map(of_pod);
-            pod.or_else(|| cluster.service_by_address(*addr).map(of_service)).unwrap_or_default()
+            let service = || cluster.services_at(*addr).first().copied().map(of_service);
+            pod.or_else(service).unwrap_or_default()
         }
         What::Node(_) | What::Internet(_) | What::Host { .. } => Vec::new(),
     }
@@ -513,12 +560,62 @@ fn of_node(cluster: &Cluster, place: u32) -> Place {
     Place { at: (MachineId(place), 0), addresses, who }
 }
 
+fn of_service(service: &Service) -> Who {
+    Who {
+        kind: Cow::Borrowed("Service"),
+        namespace: Some(service.namespace.clone()),
+        name: service.name.clone(),
+        node: None,
+    }
+}
+
+/// The Service that takes what is aimed at an address of Services: one with this port, else the first of those that have it, unless
+/// somebody holds the address.
+fn frontend(cluster: &Cluster, addr: IpAddr, aim: Aim) -> Option<Who> {
+    let services = || cluster.services_at(addr).iter().filter_map(|at| cluster.services.get(*at as usize));
+    let takes = |service: &&Arc<Service>| {
+        service.ports.iter().any(|port| (port.protocol, port.port) == (aim.protocol, aim.dport))
+    };
+    let held = cluster.node_by_address(addr).is_some() || cluster.pod_by_address(addr).is_some();
+    let service = services().find(takes).or_else(|| services().next().filter(|_| !held))?;
+    Some(of_service(service))
+}
+
+/// Who takes what is aimed at a node: the Service with this node port, the pod with this host port, else the node itself.
+fn behind_node(cluster: &Cluster, node: u32, addr: IpAddr, place: Place, aim: Aim) -> Target {
+    let services = cluster.services_with_node_port(aim.dport).iter();
+    let mut services = services.filter_map(|at| cluster.services.get(*at as usize));
+    let takes = |service: &&Arc<Service>| {
+        let mut ports = service.ports.iter();
+        ports.any(|port| (port.protocol, port.node_port) == (aim.protocol, Some(aim.dport)))
+    };
+    if let Some(service) = services.find(takes) {
+        return Target::Service(addr, of_service(service));
+    }
+    let pods = cluster.pods_on_node.get(node as usize).into_iter().flatten();
+    let asks = |at: &&u32| {
+        cluster.pods.get(**at as usize).is_some_and(|pod| {
+            let mut ports = pod.containers.iter().flat_map(|container| &container.ports);
+            !pod.host_network
+                && !pod.terminal
+                && ports.any(|port| {
+                    let at = port.host_ip.is_none_or(|ip| ip.is_unspecified() || ip == addr);
+                    at && (port.protocol, port.host_port) == (aim.protocol, Some(aim.dport))
+                })
+        })
+    };
+    let pod = pods.clone().find(asks).and_then(|at| of_pod(cluster, *at, "").ok());
+    Target::Place(addr, Some(pod.unwrap_or(place)))
+}
+
 /// The pod, node or gateway that has an address.
 fn of_address(cluster: &Cluster, addr: IpAddr) -> Option<Place> {
     let found = cluster.pod_by_address(addr).and_then(|pod| of_pod(cluster, pod, "").ok());
     let found = found.or_else(|| {
         let node = cluster.node_by_address(addr)?;
-        let on_card = cluster.nodes.get(node as usize).is_some_and(|node| node.addresses.contains(&addr));
+        let has =
+            |node: &Arc<Node>| node.addresses.contains(&addr) || node.external_addresses.contains(&addr);
+        let on_card = cluster.nodes.get(node as usize).is_some_and(has);
         on_card.then(|| of_node(cluster, node))
     });
     let mut place = match found {
@@ -538,7 +635,7 @@ fn of_outside(plans: &mut Plans, addr: IpAddr) -> Place {
     *plans = plans.clone().with_outside(addr);
     let machine = plans.outside(addr).unwrap_or(MachineId(u32::MAX));
     let name = Arc::from(addr.to_string());
-    let who = Who { kind: Cow::Borrowed("Outside"), namespace: None, name, node: None };
+    let who = Who { kind: Cow::Borrowed(OUTSIDE), namespace: None, name, node: None };
     Place { at: (machine, 0), addresses: Vec::from([addr]), who: Some(who) }
 }
 

@@ -170,6 +170,20 @@ pub struct Neighbour {
     pub origin: Origin,
 }
 
+/// An address that a machine answers ARP and NDP for on a link without holding it.
+///
+/// A program that opens a packet socket does so (MetalLB's speaker, a load balancer's), whatever the routes are. The kernel's own
+/// entries (`ip neigh add proxy`) answer only where the address is routed by another link (`arp_process`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyNeighbour {
+    /// The address.
+    pub addr: IpAddr,
+    /// The link on which it is asked for.
+    pub dev: Arc<str>,
+    /// Why it is there.
+    pub origin: Origin,
+}
+
 /// States of a neighbour entry (`NUD_*`, RFC 4861 §7.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

@@ -30,7 +30,7 @@ pub use self::ipset::{IpSet, IpSetEntry, IpSetKind, IpSetOption, IpSetPart, IpSe
 pub use self::ipvs::{
     Forwarding, IpvsProtocol, Persistence, RealServer, RealServerCounts, Scheduler, VirtualId, VirtualServer,
 };
-pub use self::link::{Address, BridgePort, FdbEntry, Link, LinkKind, Neighbour, NeighbourState, Vxlan};
+pub use self::link::{Address, BridgePort, FdbEntry, Link, LinkKind, Neighbour, NeighbourState, ProxyNeighbour, Vxlan};
 pub use self::netfilter::{Action, Chain, Hook, Match, Netfilter, Rule, Ruleset, Supply, Truth, Unknown};
 pub use self::route::{
     IpRule, NextHop, Route, RouteKind, RouteProtocol, RouteScope, RuleAction, TABLE_DEFAULT, TABLE_LOCAL,
@@ -187,6 +187,9 @@ pub struct Netns {
     pub routes: Vec<Route>,
     /// Permanent neighbour entries (`ip neigh`).
     pub neighbours: Vec<Neighbour>,
+    /// Addresses that it answers ARP and NDP for without holding them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxies: Vec<ProxyNeighbour>,
     /// Permanent forwarding entries (`bridge fdb`).
     pub fdb: Vec<FdbEntry>,
     /// Base chains for what is not known, in order of registration. Those of one hook and priority run before the rules of
@@ -217,6 +220,7 @@ impl Netns {
             rules: Vec::new(),
             routes: Vec::new(),
             neighbours: Vec::new(),
+            proxies: Vec::new(),
             fdb: Vec::new(),
             chains: Vec::new(),
             netfilter: Netfilter::Empty,
