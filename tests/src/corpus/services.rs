@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use kubenet_core::addr::Protocol;
+use kubenet_core::compile;
 use kubenet_core::compile::service::conntrack_cleanup::{Cleanup, Entry};
 use kubenet_core::compile::service::{Endpoint, Port, Selected, ServicePort, names, select};
 use kubenet_core::origin::{ObjectRef, Origin};
@@ -36,6 +37,13 @@ pub(super) fn categorize(case: &Case<'_>) -> Judgement {
     same("local", &list(sorted(&expect["local"])), &got(local))?;
     same("all", &sorted(&expect["all"]).unwrap_or_default(), &names(&all).unwrap_or_default())?;
     same("hasAny", &(expect["hasAny"] == true), &any)
+}
+
+/// `l2leader.jsonl`: which node announces an address of MetalLB's.
+pub(super) fn l2_leader(case: &Case<'_>) -> Judgement {
+    let candidates: Vec<&str> = case.items("candidates")?.iter().filter_map(Value::as_str).collect();
+    let leader = compile::l2_leader(&candidates, parse(case.field("ip")?)?);
+    same("announcer", &case.field("expect")?["announcer"].as_str(), &leader)
 }
 
 fn sorted(list: &Value) -> Option<Vec<String>> {

@@ -45,6 +45,7 @@ const HANDLERS: &[(&str, &dyn Handler)] = &[
     ("facts/host-local", &facts::host_local),
     ("facts/ipvs-state", &ipvs::ipvs_state),
     ("facts/names", &services::chain_names),
+    ("lb/l2leader", &services::l2_leader),
     ("service-flow", &flow::service_flow),
 ];
 
@@ -55,7 +56,6 @@ pub const UNSUPPORTED: &[(&str, &str)] = &[
     ("dns/resolver", "the resolvers of glibc and musl are not modelled"),
     ("gateway/route", "the Gateway API is not modelled"),
     ("ingress/match", "Ingress is not modelled"),
-    ("lb/l2leader", "load balancers are not modelled"),
     ("netpol", "network policy is not modelled"),
 ];
 
