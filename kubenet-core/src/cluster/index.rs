@@ -12,7 +12,9 @@ use ipnet::IpNet;
 
 use super::load_balancer;
 use super::slices::{ZoneCpu, service_of, zone_cpu};
-use super::{Announcement, InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload};
+use super::{
+    Announcement, InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload,
+};
 use crate::addr::Family;
 use crate::assume::Fault;
 use crate::k8s::types::{AdvertisementSpec, EndpointSlice, Shared};

@@ -1,6 +1,7 @@
 //! From a question's words to a request for the dataplane.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -201,46 +202,45 @@ impl Prepared {
     }
 }
 
-/// A question of one packet, looked up; `Err(Ok)` is an answer that needs no packet.
-pub(super) fn prepare_one(
-    network: &Network,
-    question: &Question,
-) -> Result<Prepared, Result<Trace, AskError>> {
-    let (from, to) = looked_up(network, question).map_err(Err)?;
+/// What looking a question up comes to.
+pub(super) enum LookedUp {
+    /// A packet can be sent.
+    Ready(Box<Prepared>),
+    /// The answer needs no packet.
+    Answered(Box<Trace>),
+}
+
+/// A question of one packet, looked up.
+pub(super) fn prepare_one(network: &Network, question: &Question) -> Result<LookedUp, AskError> {
+    let (from, to) = looked_up(network, question)?;
     let (from, to) = (
-        only(&question.from, &from).map_err(|error| Err(AskError::From(error)))?,
-        only(&question.to, &to).map_err(|error| Err(AskError::To(error)))?,
+        only(&question.from, &from).map_err(AskError::From)?,
+        only(&question.to, &to).map_err(AskError::To)?,
     );
     prepare(network, question, &from, &to)
 }
 
-fn prepare(
-    network: &Network,
-    question: &Question,
-    from: &Chosen,
-    to: &Chosen,
-) -> Result<Prepared, Result<Trace, AskError>> {
+fn prepare(network: &Network, question: &Question, from: &Chosen, to: &Chosen) -> Result<LookedUp, AskError> {
     let cluster = network.cluster();
     let mut said = from.said.clone();
     said.extend(to.said.iter().filter(|words| !from.said.contains(words)).cloned());
     let mut plans = network.plans();
-    let wrong_end = |error| Err(AskError::From(error));
-    let wrong_to = |error| Err(AskError::To(error));
-    let source = source(cluster, &mut plans, question, &from.end).map_err(wrong_end)?;
-    let (protocol, dport) = port(cluster, question, &to.end, &mut said).map_err(wrong_to)?;
+    let source = source(cluster, &mut plans, question, &from.end).map_err(AskError::From)?;
+    let (protocol, dport) = port(cluster, question, &to.end, &mut said).map_err(AskError::To)?;
     let end = |text: &str, who, ip, port| End { text: text.into(), who, ip, port };
     let ports = protocol != Protocol::Icmp;
     let sport = question.sport.or(from.end.port).unwrap_or(SPORT);
     let aim = Aim { protocol, dport };
     let target =
-        destination(cluster, &mut plans, question, &source, &to.end, aim, &mut said).map_err(wrong_to)?;
+        destination(cluster, &mut plans, question, &source, &to.end, aim, &mut said).map_err(AskError::To)?;
     let asker = end(&question.from, source.who.clone(), None, Some(sport));
     let (dst, target, service) = match target {
         Target::Place(addr, place) => (addr, place, None),
         Target::Service(addr, who) => (addr, None, Some(who)),
         Target::NotKnown { who, why, settle } => {
             let to = end(&question.to, who, None, ports.then_some(dport));
-            return Err(Ok(trace::not_known(Asked { from: asker, to, protocol, said }, why, settle)));
+            let trace = trace::not_known(Asked { from: asker, to, protocol, said }, why, settle);
+            return Ok(LookedUp::Answered(Box::new(trace)));
         }
     };
     let src = match from.end.what {
@@ -262,7 +262,7 @@ fn prepare(
     };
     let who = target.and_then(|place| place.who).or(service);
     let to = end(&question.to, who, Some(dst), ports.then_some(dport));
-    Ok(Prepared { plans, request, from: asker, to, src, said })
+    Ok(LookedUp::Ready(Box::new(Prepared { plans, request, from: asker, to, src, said })))
 }
 
 fn ask(
@@ -274,9 +274,9 @@ fn ask(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Trace, AskError> {
     let cluster = network.cluster();
-    let prepared = match prepare(network, question, from, to) {
-        Ok(prepared) => prepared,
-        Err(answer) => return answer,
+    let prepared = match prepare(network, question, from, to)? {
+        LookedUp::Ready(prepared) => prepared,
+        LookedUp::Answered(trace) => return Ok(*trace),
     };
     let limits = dataplane::Limits { steps: question.limits.steps, ..dataplane::Limits::default() };
     let chance = match &question.chance {

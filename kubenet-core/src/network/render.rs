@@ -195,7 +195,9 @@ fn find(network: &Network, what: &str, namespace: &str) -> Result<(Arc<MachinePl
         candidates: Vec::new(),
     };
     let named = match &endpoint.target {
-        Target::Host(name) if [compile::GATEWAY, compile::LOAD_BALANCER].contains(&&**name) => plans.machine_named(name).map(|id| (id, 0)),
+        Target::Host(name) if [compile::GATEWAY, compile::LOAD_BALANCER].contains(&&**name) => {
+            plans.machine_named(name).map(|id| (id, 0))
+        }
         Target::Host(name) => {
             let node = plans.machine_named(name).map(|id| (id, 0));
             let pod = || compile::pod_netns(cluster, cluster.pod_named(namespace, name)?);

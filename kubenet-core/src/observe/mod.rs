@@ -20,7 +20,8 @@ use crate::plan::netfilter::Ruleset;
 use crate::plan::{Address, FdbEntry, Link, LinkKind, MachinePlan, Netfilter, Netns, Route, SegmentId};
 use crate::text::ip_link::{self, NumberedLink};
 use crate::text::{
-    Parsed, bridge_fdb, conntrack, ip_addr, ip_neigh, ip_route, ip_rule, ipset, iptables_save, ipvsadm, nft, ss,
+    Parsed, bridge_fdb, conntrack, ip_addr, ip_neigh, ip_route, ip_rule, ipset, iptables_save, ipvsadm, nft,
+    ss,
 };
 
 /// A file of a dump.

@@ -30,7 +30,9 @@ pub use self::ipset::{IpSet, IpSetEntry, IpSetKind, IpSetOption, IpSetPart, IpSe
 pub use self::ipvs::{
     Forwarding, IpvsProtocol, Persistence, RealServer, RealServerCounts, Scheduler, VirtualId, VirtualServer,
 };
-pub use self::link::{Address, BridgePort, FdbEntry, Link, LinkKind, Neighbour, NeighbourState, ProxyNeighbour, Vxlan};
+pub use self::link::{
+    Address, BridgePort, FdbEntry, Link, LinkKind, Neighbour, NeighbourState, ProxyNeighbour, Vxlan,
+};
 pub use self::netfilter::{Action, Chain, Hook, Match, Netfilter, Rule, Ruleset, Supply, Truth, Unknown};
 pub use self::route::{
     IpRule, NextHop, Route, RouteKind, RouteProtocol, RouteScope, RuleAction, TABLE_DEFAULT, TABLE_LOCAL,

@@ -27,8 +27,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::mermaid::mermaid;
 pub use self::pcapng::pcapng;
-pub use self::run::{Chance, Request, RunError, run};
 pub(crate) use self::run::attempt;
+pub use self::run::{Chance, Request, RunError, run};
 pub use self::show::{Detail, Line, LineKind, Style, lines};
 use crate::addr::Protocol;
 use crate::cluster::Cluster;

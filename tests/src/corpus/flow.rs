@@ -270,6 +270,7 @@ fn frame(protocol: Protocol, (src, dst): (IpAddr, IpAddr), dport: u16, to: MacAd
 }
 
 /// What became of the first packet.
+#[allow(clippy::wildcard_enum_match_arm, reason = "most events say nothing of its fate")]
 fn told(log: &Log) -> String {
     let (mut target, mut masqueraded, mut accepted): (Option<SocketAddr>, bool, bool) = (None, false, false);
     let mut end = None;

@@ -1,6 +1,6 @@
 //! Connection tracking: which connection a packet belongs to, and in which state it is.
 //!
-//! In: a packet's tuple and flags, the time. Out: its connection ([`Ct`]) and state. An entry is two tuples, the first
+//! In: a packet's tuple and flags, the time. Out: its connection and its state in it. An entry is two tuples, the first
 //! packet's and the reply's that is expected; NAT edits the latter (`dataplane::nat`). A look-up is one hash probe;
 //! entries end by their timeouts, which are checked when they are met.
 //!

@@ -30,8 +30,8 @@ pub use self::net::{
     ServiceSpec, ServiceStatus, TargetRef,
 };
 pub use self::pod::{
-    Allocatable, Condition, Container, ContainerPort, IntOrString, Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus, Pod,
-    PodIp, PodSpec, PodStatus, PortAction, Probe, Taint, Toleration,
+    Allocatable, Condition, Container, ContainerPort, IntOrString, Node, NodeAddress, NodeInfo, NodeSpec,
+    NodeStatus, Pod, PodIp, PodSpec, PodStatus, PortAction, Probe, Taint, Toleration,
 };
 pub use self::workload::{
     CronJob, CronJobSpec, DaemonSet, Deployment, Job, JobSpec, JobTemplate, Ordinals, PodTemplate,

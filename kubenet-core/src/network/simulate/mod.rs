@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use self::script::ScriptError;
 use self::script::{Action, Line};
 use super::Network;
-use super::question::{Prepared, prepare_one};
+use super::question::{LookedUp, Prepared, prepare_one};
 use super::words::words;
 use crate::addr::{Family, Protocol};
 use crate::assume::{Assume, PodState};
@@ -187,10 +187,9 @@ impl Run {
         if *question.namespace == *crate::k8s::DEFAULT_NAMESPACE {
             question.namespace = self.namespace.clone();
         }
-        let mut prepared = match prepare_one(&self.network, &question) {
-            Ok(prepared) => prepared,
-            Err(Ok(trace)) => return Ok(Outcome::Trace(trace.into())),
-            Err(Err(error)) => return Err(error.to_string()),
+        let mut prepared = match prepare_one(&self.network, &question).map_err(|error| error.to_string())? {
+            LookedUp::Ready(prepared) => prepared,
+            LookedUp::Answered(trace) => return Ok(Outcome::Trace(trace)),
         };
         let Chance::Seeded { seed, pins } = &question.chance else {
             return Err("a simulation goes one way: use --seed or --pin instead of --explore".into());
@@ -243,13 +242,12 @@ impl Run {
             done => done.map_err(|error| error.to_string())?,
         };
         // The ends are told as the question named them, where they are still there.
-        match prepare_one(&self.network, &question) {
-            Ok(mut prepared) => {
+        match prepare_one(&self.network, &question).map_err(|error| error.to_string())? {
+            LookedUp::Ready(mut prepared) => {
                 prepared.request = request;
                 Ok(Outcome::Trace(prepared.finish(&cluster, Vec::from([case]), Probability::ZERO).into()))
             }
-            Err(Ok(trace)) => Ok(Outcome::Trace(trace.into())),
-            Err(Err(error)) => Err(error.to_string()),
+            LookedUp::Answered(trace) => Ok(Outcome::Trace(trace)),
         }
     }
 
@@ -408,15 +406,17 @@ impl Run {
         let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
         let mut at_field = &mut json;
         for word in field.split('.') {
-            at_field = match at_field {
+            #[allow(clippy::wildcard_enum_match_arm, reason = "what is no list becomes an object")]
+            let inside = match at_field {
                 serde_json::Value::Array(items) => word.parse().ok().and_then(|at: usize| items.get_mut(at)),
-                serde_json::Value::Object(map) => Some(map.entry(word).or_insert(serde_json::Value::Null)),
-                other => {
-                    *other = serde_json::Value::Object(serde_json::Map::new());
-                    other.as_object_mut().map(|map| map.entry(word).or_insert(serde_json::Value::Null))
+                field => {
+                    if !field.is_object() {
+                        *field = serde_json::Value::Object(serde_json::Map::new());
+                    }
+                    field.as_object_mut().map(|map| map.entry(word).or_insert(serde_json::Value::Null))
                 }
-            }
-            .ok_or_else(|| format!("{kind} {name} has no field {field}"))?;
+            };
+            at_field = inside.ok_or_else(|| format!("{kind} {name} has no field {field}"))?;
         }
         *at_field = value;
         let mut changed = Objects::default();

@@ -149,7 +149,8 @@ fn a_service_of_each_kind_is_written_as_kube_proxy_does() {
         add KUBE-IPVS-IPS 192.0.2.3
         add KUBE-IPVS-IPS 192.0.2.4
         add KUBE-IPVS-IPS 198.51.100.7
-    "#]].assert_eq(&ipset::render(&sets));
+    "#]]
+    .assert_eq(&ipset::render(&sets));
     let servers: Vec<_> = rules.ipvs.iter().map(|server| (**server).clone()).collect();
     expect![[r#"
         -A -t 10.96.0.1:80 -s rr
@@ -177,7 +178,8 @@ fn a_service_of_each_kind_is_written_as_kube_proxy_does() {
         -a -t 198.51.100.7:80 -r 10.244.2.5:8080 -m -w 1
         -A -u 10.96.0.6:53 -s rr
         -A -u 192.168.0.2:30006 -s rr
-    "#]].assert_eq(&ipvsadm::render(&servers));
+    "#]]
+    .assert_eq(&ipvsadm::render(&servers));
 }
 
 #[test]
