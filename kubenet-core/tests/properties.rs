@@ -232,3 +232,47 @@ fn notices(plans: &Plans, machine: MachineId, client: Client, flood: bool) -> Ve
     world.run(Limits::default(), &mut choices, &mut (), done, &|| false);
     all.into_iter().map(|notice| (notice.kind, notice.at.as_nanos())).collect()
 }
+
+#[test]
+fn a_load_balancer_is_found_without_flooding_too() {
+    let version = "metallb.io/v1beta1";
+    let metallb = |kind: &str, spec: serde_json::Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": "all"}, "spec": spec});
+    let pool = |net: &str| metallb("IPAddressPool", json!({"addresses": [net]}));
+    let anybody = |kind: &str| metallb(kind, json!({}));
+    let announced = [
+        vec![],
+        vec![pool("203.0.113.128/28"), anybody("L2Advertisement")],
+        vec![pool("203.0.113.128/28"), anybody("BGPAdvertisement")],
+    ];
+    let outside: std::net::IpAddr = "198.51.100.10".parse().expect("an address");
+    for others in announced {
+        let mut objects = Objects::default();
+        let server = json!({
+            "kind": "Pod", "metadata": {"name": "server", "labels": {"app": "server"}},
+            "spec": {"containers": [{"name": "main", "ports": [{"containerPort": 8080}]}]},
+        });
+        let service = json!({
+            "kind": "Service", "metadata": {"name": "web"},
+            "spec": {"type": "LoadBalancer", "selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": 8080}]},
+        });
+        for object in others.iter().chain([&server, &service]) {
+            objects.put_json(object).expect("a good object");
+        }
+        let network = Network::new(objects, Assume::default(), None);
+        let balancer = network.cluster().services[0].load_balancer.clone().expect("a load balancer");
+        let client = Client {
+            netns: 0,
+            protocol: Protocol::Tcp,
+            src: None,
+            sport: 40000,
+            dst: balancer.addresses[0].addr,
+            dport: 80,
+            payload: 0,
+        };
+        let plans = network.plans().with_outside(outside);
+        let machine = plans.outside(outside).expect("a host");
+        let narrow = notices(&plans, machine, client.clone(), false);
+        assert_eq!(narrow, notices(&plans, machine, client, true), "{:?}", balancer.addresses);
+        assert!(matches!(narrow[..], [(NoticeKind::Connected, _)]), "{narrow:?} {:?}", balancer.addresses);
+    }
+}

@@ -179,7 +179,7 @@ pub(super) fn route_to_nodes(
     (!made.next_hops.is_empty()).then_some(made)
 }
 
-/// What the nodes' gateway knows. O(Services with load balancers + `externalIPs`).
+/// What the nodes' gateway knows. O(Services with load balancers), and O(nodes) for each address of BGP and of `externalIPs`.
 pub(super) fn add_to_gateway(cluster: &Cluster, host: &mut Netns, uplink: &str) {
     for (addr, ways) in by_address(cluster) {
         let Some(way) = ways.first() else { continue };
