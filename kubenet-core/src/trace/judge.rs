@@ -15,7 +15,7 @@ use crate::dataplane::{
     Stage, Stopped, World,
 };
 use crate::observe::is_observed;
-use crate::packet::{self, describe};
+use crate::packet::{self, Side, describe};
 use crate::plan::{MachineId, MachineKind, PlanSource};
 
 /// What a run left behind.
@@ -215,9 +215,23 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
         }
     }
 
+    /// Whether the packet was delivered to somebody else than the one that the address belongs to, who did not hand it on: a node
+    /// that changes the destination of a packet to one of its ports does as it is meant to.
     fn is_wrong_peer(&self, request: &[EventId]) -> bool {
         let Some(intended) = self.request.intended else { return false };
+        let handed_on = |id: &EventId| {
+            Events(self.log).event(*id).is_some_and(|event| {
+                let forward =
+                    matches!(event.kind, EventKind::Translated { side: Side::Destination, reply: false, .. });
+                let there = matches!(
+                    event.place,
+                    Place::Netns { machine, netns, .. } if (machine, netns) == intended
+                );
+                forward && there
+            })
+        };
         self.end_place(request).is_some_and(|(machine, netns, _)| (machine, netns) != intended)
+            && !request.iter().any(handed_on)
     }
 
     fn delivered_to(&mut self, request: &[EventId]) -> Option<Delivery> {
