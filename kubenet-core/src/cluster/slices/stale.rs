@@ -29,6 +29,8 @@ fn stale_endpoint(cluster: &Cluster, slice: &EndpointSlice, endpoint: &Endpoint)
     let place = format!("endpointslice {}/{}: {addr}", slice.namespace, slice.name);
     let found = cluster.pod_named(namespace, name).and_then(|at| cluster.pods.get(at as usize));
     let message = match found {
+        // A snapshot without any pod of the namespace was collected without them.
+        None if !has_pods(cluster, namespace) => return None,
         None => format!("{place} is of pod {namespace}/{name}, which does not exist"),
         Some(pod) if pod.terminal => format!("{place} is of pod {namespace}/{name}, which has ended"),
         Some(pod) if !pod.addresses.is_empty() && !pod.addresses.contains(addr) => {
@@ -49,6 +51,12 @@ fn stale_endpoint(cluster: &Cluster, slice: &EndpointSlice, endpoint: &Endpoint)
             .related("the pod stands here", related)
             .help("the slice is older than the pod; kube-proxy goes by the slice"),
     )
+}
+
+/// Whether any pod of a namespace is there. Pods are sorted by namespace.
+fn has_pods(cluster: &Cluster, namespace: &str) -> bool {
+    let at = cluster.pods.partition_point(|pod| *pod.namespace < *namespace);
+    cluster.pods.get(at).is_some_and(|pod| *pod.namespace == *namespace)
 }
 
 /// The Service lists pods whether they are ready or not.
