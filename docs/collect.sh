@@ -19,18 +19,18 @@ mkdir "$folder" || exit 2
 
 # save FILE COMMAND [WORD…]: what the command prints becomes the file.
 save() {
-	file=$folder/$1
-	shift
-	if ! command -v "$1" >/dev/null 2>&1; then
-		echo "left out: $1 is not installed" >&2
-		return
-	fi
-	if ! "$@" >"$file" 2>"$folder/.error"; then
-		echo "failed: $*: $(head -n 1 "$folder/.error")" >&2
-		# What it printed before it failed is kept.
-		test -s "$file" || rm -f "$file"
-	fi
-	rm -f "$folder/.error"
+    file=$folder/$1
+    shift
+    if ! command -v "$1" >/dev/null 2>&1; then
+        echo "left out: $1 is not installed" >&2
+        return
+    fi
+    if ! "$@" >"$file" 2>"$folder/.error"; then
+        echo "failed: $*: $(head -n 1 "$folder/.error")" >&2
+        # What it printed before it failed is kept.
+        test -s "$file" || rm -f "$file"
+    fi
+    rm -f "$folder/.error"
 }
 
 save ip-link.txt ip -d link show
@@ -49,24 +49,24 @@ save ipset-save.txt ipset save
 save ipvsadm.txt ipvsadm -Sn
 save conntrack.txt conntrack -L
 save sysctl.txt sysctl -e \
-	net.ipv4.ip_forward \
-	net.ipv4.ip_default_ttl \
-	net.ipv4.icmp_echo_ignore_all \
-	net.ipv4.fib_multipath_hash_policy \
-	net.ipv4.conf.all.rp_filter \
-	net.ipv4.conf.all.accept_local \
-	net.ipv4.conf.all.route_localnet \
-	net.ipv4.conf.all.send_redirects \
-	net.ipv4.conf.all.arp_ignore \
-	net.ipv6.conf.all.forwarding \
-	net.ipv6.conf.all.disable_ipv6 \
-	net.bridge.bridge-nf-call-iptables \
-	net.netfilter.nf_conntrack_max \
-	net.netfilter.nf_conntrack_tcp_timeout_established \
-	net.netfilter.nf_conntrack_tcp_timeout_close_wait \
-	net.netfilter.nf_conntrack_udp_timeout \
-	net.netfilter.nf_conntrack_udp_timeout_stream \
-	net.netfilter.nf_conntrack_tcp_be_liberal
+    net.ipv4.ip_forward \
+    net.ipv4.ip_default_ttl \
+    net.ipv4.icmp_echo_ignore_all \
+    net.ipv4.fib_multipath_hash_policy \
+    net.ipv4.conf.all.rp_filter \
+    net.ipv4.conf.all.accept_local \
+    net.ipv4.conf.all.route_localnet \
+    net.ipv4.conf.all.send_redirects \
+    net.ipv4.conf.all.arp_ignore \
+    net.ipv6.conf.all.forwarding \
+    net.ipv6.conf.all.disable_ipv6 \
+    net.bridge.bridge-nf-call-iptables \
+    net.netfilter.nf_conntrack_max \
+    net.netfilter.nf_conntrack_tcp_timeout_established \
+    net.netfilter.nf_conntrack_tcp_timeout_close_wait \
+    net.netfilter.nf_conntrack_udp_timeout \
+    net.netfilter.nf_conntrack_udp_timeout_stream \
+    net.netfilter.nf_conntrack_tcp_be_liberal
 # The same for each link, which has its own values of these three.
 save sysctl-links.txt sysctl -a -r '^net\.ipv4\.conf\..*\.(rp_filter|accept_local|route_localnet)$'
 

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Simulate(SimulateArgs),
     /// Print a node's or pod's table as the command on it would
     Render(RenderArgs),
+    /// Say how observed nodes differ from what their manifests call for
+    Drift(DriftArgs),
     /// Say what was loaded, made up, detected and not understood
     Inventory(InventoryArgs),
     /// List the examples that are built in
@@ -291,6 +293,35 @@ fn parse_table(text: &str) -> Result<Table, String> {
         let names: Vec<&str> = Table::ALL.iter().map(|(name, _)| *name).collect();
         format!("'{text}' is not a table; use one of {}", names.join(", "))
     })
+}
+
+/// `kubenet drift`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "What a node does with packets to every Service is compared, not the text of its rules: another version or
+mode of kube-proxy is no difference.
+
+Examples:
+  sh docs/collect.sh node-2                                  (on the node)
+  kubenet drift --dump node-2=node-2 -f manifests/
+  kubectl get all,nodes,endpointslices -A -o yaml | kubenet drift --dump node-2=node-2 -f -
+
+Exit status: 0 no drift, 1 drift, 2 bad input, 3 not known.")]
+pub(crate) struct DriftArgs {
+    /// The input.
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// The form of the answer
+    #[arg(short, long, value_name = "FORM", default_value = "text", help_heading = "Output")]
+    pub(crate) output: DriftOutput,
+}
+
+/// `-o` of `kubenet drift`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DriftOutput {
+    /// For people
+    Text,
+    /// The schema kubenet/drift/v1
+    Json,
 }
 
 /// `kubenet inventory`.

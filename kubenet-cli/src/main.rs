@@ -5,6 +5,7 @@
 
 mod args;
 mod diagnostics;
+mod drift;
 mod examples;
 mod input;
 mod inventory;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::trace(&args, &mut out),
         Command::Simulate(args) => simulate::simulate(&args, &mut out),
         Command::Render(args) => render::render(&args, &mut out),
+        Command::Drift(args) => drift::drift(&args, &mut out),
         Command::Inventory(args) => inventory::inventory(&args, &mut out),
         Command::Examples => examples::list(&mut out),
         Command::Completions { shell } => {

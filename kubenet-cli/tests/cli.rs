@@ -127,21 +127,21 @@ fn what_is_not_known_ends_with_status_3_and_says_how_to_find_out() {
                1  socket                    sends 10.244.0.105:40000 → 8.8.8.8:53 tcp SYN ttl 64
             node-1
                2  forward     eth0          forwards, ttl 64 → 63
-               3  postrouting eth0          snat 10.244.0.105:40000 → 172.18.0.2:19924  assumed: cni
+               3  postrouting eth0          snat 10.244.0.105:40000 → 172.18.0.2:65220  assumed: cni
             gateway
                4  forward     eth1          forwards, ttl 63 → 62
-               5  postrouting eth1          snat 172.18.0.2:19924 → 203.0.113.1:19924  assumed: nodeNetwork
+               5  postrouting eth1          snat 172.18.0.2:65220 → 203.0.113.1:65220  assumed: nodeNetwork
 
             delivered  outside internet/8.8.8.8, port 53, which sees the source 203.0.113.1; nothing says whether a process listens
 
             the answer
             internet/8.8.8.8
-               1  socket                    sends 8.8.8.8:53 → 203.0.113.1:19924 tcp SYN+ACK ttl 64
+               1  socket                    sends 8.8.8.8:53 → 203.0.113.1:65220 tcp SYN+ACK ttl 64
             gateway
-               2  prerouting  eth1          un-snat 203.0.113.1:19924 → 172.18.0.2:19924
+               2  prerouting  eth1          un-snat 203.0.113.1:65220 → 172.18.0.2:65220
                3  forward     eth0          forwards, ttl 64 → 63
             node-1
-               4  prerouting  eth0          un-snat 172.18.0.2:19924 → 10.244.0.105:40000
+               4  prerouting  eth0          un-snat 172.18.0.2:65220 → 10.244.0.105:40000
                5  forward     cni0          forwards, ttl 63 → 62
 
             connected  client is connected
@@ -392,8 +392,8 @@ fn assumptions_of_an_inventory_load_again_and_change_nothing() {
     assert_eq!(path(&with), path(&without));
 }
 
-fn schema() -> serde_json::Value {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/trace-v1.json");
+fn schema(name: &str) -> serde_json::Value {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema").join(name);
     serde_json::from_str(&std::fs::read_to_string(path).expect("the schema")).expect("JSON")
 }
 
@@ -422,7 +422,7 @@ fn a_simulation_follows_its_schema_and_its_packets_theirs() {
 
 #[test]
 fn json_follows_its_schema() {
-    let validator = jsonschema::validator_for(&schema()).expect("a schema");
+    let validator = jsonschema::validator_for(&schema("trace-v1.json")).expect("a schema");
     for question in [
         "trace --example shop deploy/web deploy/cart:7070 --underlay vxlan -o json",
         "trace --example shop deploy/web svc/cart -o json",
@@ -439,6 +439,90 @@ fn json_follows_its_schema() {
         // Serialised and read back, it is the same.
         let trace: kubenet_core::trace::Trace = serde_json::from_value(answer.clone()).expect("a trace");
         assert_eq!(serde_json::to_value(&trace).expect("JSON"), answer, "{question}");
+    }
+}
+
+const CART: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: cart}
+spec: {clusterIP: 10.96.0.70, selector: {app: cart}, ports: [{port: 7070}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: cart-0, labels: {app: cart}}
+spec: {nodeName: node-1, containers: [{name: main, ports: [{containerPort: 7070}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: cart-1, labels: {app: cart}}
+spec: {nodeName: node-1, containers: [{name: main, ports: [{containerPort: 7070}]}]}
+";
+
+/// Writes the rules of node-1 of a cluster into a folder, as a node shows them.
+fn dump(folder: &str, manifests: &str) -> String {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let output = kubenet("render -f - node-1 --as iptables-save", manifests);
+    assert!(output.status.success());
+    std::fs::write(folder.join("iptables-save.txt"), output.stdout).expect("a file");
+    folder.display().to_string()
+}
+
+#[test]
+fn drift_tells_in_words_what_a_node_does_not_do_as_called_for() {
+    let same = dump("no-drift", CART);
+    check(
+        &format!("drift -f - --dump node-1={same}"),
+        CART,
+        &expect![[r#"
+            node-1  1 service port compared, kube-proxy in mode iptables
+              no drift
+              left out   routes: the dump has no ip route
+            --- exit 0
+        "#]],
+    );
+    let other = dump("drift", &CART.replace("name: cart-1, labels: {app: cart}", "name: cart-1"));
+    check(
+        &format!("drift -f - --dump node-1={other}"),
+        CART,
+        &expect![[r#"
+            node-1  1 service port compared, kube-proxy in mode iptables
+              drift      Service default/cart:7070 has 2 endpoints, node-1 knows 1: 10.244.0.214:7070 is missing
+                         Service default/cart spec.ports[0] (-:2)
+              left out   routes: the dump has no ip route
+            --- exit 1
+        "#]],
+    );
+    check(
+        "drift -f -",
+        CART,
+        &expect![[r#"
+        --- stderr
+        error: nothing to compare: name a node's dump with --dump NODE=DIR (docs/collect.sh writes one)
+        --- exit 2
+    "#]],
+    );
+}
+
+#[test]
+fn the_json_of_drift_follows_its_schema() {
+    let validator = jsonschema::validator_for(&schema("drift-v1.json")).expect("a schema");
+    let changed = CART.replace("name: cart-1, labels: {app: cart}", "name: cart-1");
+    for (folder, manifests) in [
+        ("drift-same", CART),
+        ("drift-fewer", &*changed),
+        ("drift-moved", &CART.replace("96.0.70", "96.0.71")),
+    ] {
+        let words = format!("drift -f - --dump node-1={} -o json", dump(folder, manifests));
+        let output = kubenet(&words, CART);
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let faults: Vec<String> =
+            validator.iter_errors(&answer).map(|error| format!("{}: {error}", error.instance_path)).collect();
+        assert!(faults.is_empty(), "{words}\n{}", faults.join("\n"));
+        let drift: kubenet_core::drift::Drift = serde_json::from_value(answer.clone()).expect("a drift");
+        assert_eq!(serde_json::to_value(&drift).expect("JSON"), answer);
+        assert_eq!(output.status.code(), Some(i32::from(drift.is_drift())));
     }
 }
 

@@ -52,6 +52,7 @@ pub mod assume;
 pub mod cluster;
 pub mod compile;
 pub mod dataplane;
+pub mod drift;
 pub mod identity;
 pub mod ipam;
 pub mod k8s;

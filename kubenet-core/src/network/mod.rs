@@ -23,6 +23,7 @@ pub use self::words::words;
 use crate::assume::Assume;
 use crate::cluster::{Changed, Cluster, InputMode, resolve};
 use crate::compile::{self, Plans};
+use crate::drift::{self, Drift};
 use crate::k8s::load::{LoadOptions, Source, load};
 use crate::k8s::{ObjectChange, Objects};
 use crate::observe;
@@ -365,6 +366,26 @@ impl Network {
     /// [`ScriptError`] when the script cannot be read.
     pub fn simulate(&self, script: &str, namespace: &str) -> Result<Simulation, ScriptError> {
         simulate::simulate(self, script, namespace)
+    }
+
+    /// How an observed node differs from what the objects call for, by what it does with packets. `None` when it was not observed.
+    ///
+    /// ```
+    /// use kubenet_core::network::{Dump, Network};
+    ///
+    /// let manifests = "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {clusterIP: 10.96.0.80, ports: [{port: 80}]}}";
+    /// let network = Network::from_text("web.yaml", manifests);
+    /// let rules = "*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n";
+    /// let files = vec![("iptables-save.txt".to_string(), rules.to_string())];
+    /// let dump = Dump { node: "node-1".into(), folder: "dump".into(), files };
+    /// let drift = network.observe(vec![dump]).drift("node-1").expect("it was observed");
+    /// // The Service has no endpoints, so that packets to it are refused; this node has no rules.
+    /// assert!(drift.is_drift());
+    /// ```
+    pub fn drift(&self, node: &str) -> Option<Drift> {
+        let place = self.0.cluster.node_named(node)?;
+        let (_, observed) = self.0.observed.iter().find(|(id, _)| *id == MachineId(place))?;
+        drift::drift(&self.0.cluster, place, observed)
     }
 
     /// What was loaded, made up, detected and not understood.

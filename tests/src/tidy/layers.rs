@@ -27,6 +27,10 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("compile", &["addr", "assume", "cluster", "identity", "ipam", "k8s", "lpm", "origin", "plan"]),
     ("reach", &["addr", "assume", "cluster", "k8s", "lpm", "origin", "packet", "plan"]),
     (
+        "drift",
+        &["addr", "cluster", "compile", "dataplane", "observe", "origin", "packet", "plan", "time"],
+    ),
+    (
         "trace",
         &[
             "addr",
@@ -54,6 +58,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
             "cluster",
             "compile",
             "dataplane",
+            "drift",
             "identity",
             "ipam",
             "k8s",
