@@ -399,10 +399,8 @@ fn schema(name: &str) -> serde_json::Value {
 
 #[test]
 fn a_simulation_follows_its_schema_and_its_packets_theirs() {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/simulation-v1.json");
-    let text = std::fs::read_to_string(path).expect("the schema");
-    let whole = jsonschema::validator_for(&serde_json::from_str(&text).expect("JSON")).expect("a schema");
-    let packet = jsonschema::validator_for(&schema()).expect("a schema");
+    let whole = jsonschema::validator_for(&schema("simulation-v1.json")).expect("a schema");
+    let packet = jsonschema::validator_for(&schema("trace-v1.json")).expect("a schema");
     let script = "trace deploy/web svc/cart as it\nat 5s delete pod cart-nowhere\nassume proxyMode=nftables\nsend it 10\n";
     let output = kubenet("simulate --example shop - -o json", script);
     assert_eq!(output.status.code(), Some(2), "a line could not be done");
