@@ -361,6 +361,7 @@ fn an_inventory_tells_what_was_loaded_and_made_up() {
               masqueradeAll      false                                assumed
               nodePortAddresses  all                                  assumed
               localhostNodePorts true                                 assumed
+              ipvsScheduler      rr                                   assumed
               policyEnforced     false                                assumed
               sysctls            net.bridge.bridge-nf-call-iptables=1 assumed
               resolver           glibc                                assumed
