@@ -297,7 +297,8 @@ fn parse_table(text: &str) -> Result<Table, String> {
 
 /// `kubenet drift`.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "What a node does with packets to every Service is compared, not the text of its rules: another version or
+#[command(
+    after_help = "What a node does with packets to every Service is compared, not the text of its rules: another version or
 mode of kube-proxy is no difference.
 
 Examples:
@@ -305,7 +306,8 @@ Examples:
   kubenet drift --dump node-2=node-2 -f manifests/
   kubectl get all,nodes,endpointslices -A -o yaml | kubenet drift --dump node-2=node-2 -f -
 
-Exit status: 0 no drift, 1 drift, 2 bad input, 3 not known.")]
+Exit status: 0 no drift, 1 drift, 2 bad input, 3 not known."
+)]
 pub(crate) struct DriftArgs {
     /// The input.
     #[command(flatten)]

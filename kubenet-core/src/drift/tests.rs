@@ -122,10 +122,13 @@ fn an_endpoint_that_is_no_more_is_told() {
 
 #[test]
 fn a_service_that_the_node_does_not_know_is_told_and_one_that_nobody_has() {
-    check(&SHOP.replace("10.96.0.53", "10.96.0.54"), &expect![[r#"
+    check(
+        &SHOP.replace("10.96.0.53", "10.96.0.54"),
+        &expect![[r#"
         Service shop/dns:53/udp is not known to node-2
         node-2 answers 10.96.0.54:53/udp, which no Service has: it sends to 10.244.26.14:53
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -162,10 +165,13 @@ fn a_service_without_endpoints_that_answers_is_told() {
 
 #[test]
 fn a_policy_shows_in_the_endpoints_and_in_the_source_address() {
-    check(&SHOP.replace("type: NodePort,", "type: NodePort, externalTrafficPolicy: Local,"), &expect![[r#"
+    check(
+        &SHOP.replace("type: NodePort,", "type: NodePort, externalTrafficPolicy: Local,"),
+        &expect![[r#"
         Service shop/cart:7070 has 2 endpoints, node-2 knows 1: 10.244.26.168:7070 is missing for packets from outside to 172.18.63.86:30070
         Service shop/cart:7070 is not masqueraded on node-2, but should be: packets from a pod and from outside to 172.18.63.86:30070
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -30,6 +30,19 @@ pub(super) struct Judge<'r, 'p, P: PlanSource + ?Sized> {
 pub(super) fn same_answer(a: &Case, b: &Case) -> bool {
     (a.outcome, a.verdict, &a.reason, &a.delivered_to, &a.source_seen)
         == (b.outcome, b.verdict, &b.reason, &b.delivered_to, &b.source_seen)
+        && sent_to(a) == sent_to(b)
+}
+
+/// Where the packet of a case was translated to, where it was not delivered: nobody else tells the ends apart.
+#[allow(clippy::wildcard_enum_match_arm, reason = "one event of many")]
+fn sent_to(case: &Case) -> Option<core::net::SocketAddr> {
+    if case.outcome == Outcome::Delivered {
+        return None;
+    }
+    case.hops.iter().rev().find_map(|hop| match &hop.event {
+        EventKind::Translated { side: packet::Side::Destination, to, reply: false, .. } => Some(*to),
+        _ => None,
+    })
 }
 
 impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {

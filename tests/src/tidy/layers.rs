@@ -26,10 +26,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     // From the one to the other.
     ("compile", &["addr", "assume", "cluster", "identity", "ipam", "k8s", "lpm", "origin", "plan"]),
     ("reach", &["addr", "assume", "cluster", "k8s", "lpm", "origin", "packet", "plan"]),
-    (
-        "drift",
-        &["addr", "cluster", "compile", "dataplane", "observe", "origin", "packet", "plan", "time"],
-    ),
+    ("drift", &["addr", "cluster", "compile", "dataplane", "observe", "origin", "packet", "plan", "time"]),
     (
         "trace",
         &[
@@ -74,7 +71,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
             "trace",
         ],
     ),
-    ("scenario", &["addr", "assume", "cluster", "k8s", "network", "origin", "trace"]),
+    ("scenario", &["addr", "assume", "cluster", "k8s", "network", "origin", "time", "trace"]),
 ];
 
 /// Rows of [`LAYERS`] that contradict its order: a module that stands twice, or may name one that is not below it.

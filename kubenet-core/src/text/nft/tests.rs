@@ -8,9 +8,9 @@ use crate::plan::nft::{Expr, Op, Statement, Value, Verdict};
 use crate::text::tests::told;
 
 /// Listed by nft 1.0.6 for rules with one use of each statement and type or more.
-const LISTED: &str = include_str!("tests/listed.txt");
+const LISTED: &str = include_str!("data/listed.txt");
 /// Listed by it for rules that spread connections over endpoints by sets and maps.
-const SERVICES: &str = include_str!("tests/rules_of_services.txt");
+const SERVICES: &str = include_str!("data/rules_of_services.txt");
 
 fn same_lines(left: &str, right: &str) {
     let differ: Vec<_> = left.lines().zip(right.lines()).filter(|(left, right)| left != right).collect();
@@ -209,7 +209,7 @@ fn names_and_comments_end_no_line() {
 }
 
 /// What nft 1.0.6 prints with `-j` for the rules of [`SERVICES`].
-const JSON: &str = include_str!("tests/rules_of_services.json");
+const JSON: &str = include_str!("data/rules_of_services.json");
 
 #[test]
 fn json_says_the_same_as_the_plain_form() {

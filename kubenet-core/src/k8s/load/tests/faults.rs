@@ -285,7 +285,7 @@ spec:
 ";
     let loaded = load_one("x.yaml", text);
     expect![[r#"
-        x.yaml:11:3: error[field]: Assumptions more: spec.cnii is no field here; use one of cni, underlay, clusterCidr, serviceCidr, nodeNetwork, nodeCidrMaskV4, nodeCidrMaskV6, mtu, proxyMode, proxyVersion, detectLocalMode, masqueradeAll, nodePortAddresses, localhostNodePorts, ipvsScheduler, policyEnforced, sysctls, resolver, nodes, place, listeners, closed, faults
+        x.yaml:11:3: error[field]: Assumptions more: spec.cnii is no field here; use one of cni, underlay, clusterCidr, serviceCidr, nodeNetwork, nodeCidrMaskV4, nodeCidrMaskV6, mtu, proxyMode, proxyVersion, detectLocalMode, masqueradeAll, nodePortAddresses, localhostNodePorts, ipvsScheduler, policyEnforced, sysctls, resolver, nodes, place, pods, replicas, listeners, closed, faults
         x.yaml:12:16: error[field]: Assumptions more: spec.clusterCidr '10.244.0.0/33' is not a prefix, such as 10.244.0.0/16
         x.yaml:13:27: error[field]: Assumptions more: spec.closed[1] 'nonsense' does not name a port of a pod; write [NAMESPACE/]POD:PORT[/PROTOCOL], such as shop/cart-0:7070 or web:53/udp
     "#]]
