@@ -22,8 +22,8 @@ const ASKED: usize = 1 << 16;
 const ROUNDS: usize = 15;
 
 fn entry(n: u32) -> ConntrackEntry {
-    let client = IpAddr::V4(Ipv4Addr::from_bits(0x0af4_0000 | n >> 5));
-    let server = IpAddr::V4(Ipv4Addr::from_bits(0x0a60_0000 | n % 4096));
+    let client = IpAddr::V4(Ipv4Addr::from_bits(0x0af4_0000 | (n >> 5)));
+    let server = IpAddr::V4(Ipv4Addr::from_bits(0x0a60_0000 | (n % 4096)));
     let port = 1024 + (n & 31) as u16 * 1999;
     let tuple = |src, dst, sport, dport| ConntrackTuple {
         src,

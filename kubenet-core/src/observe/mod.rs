@@ -15,8 +15,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 pub use self::file::Kind;
+use crate::addr::Family;
 use crate::origin::{Diagnostic, Location, Origin, OriginKind};
 use crate::plan::netfilter::Ruleset;
+use crate::plan::nft::TableFamily;
 use crate::plan::{Address, FdbEntry, Link, LinkKind, MachinePlan, Netfilter, Netns, Route, SegmentId};
 use crate::text::ip_link::{self, NumberedLink};
 use crate::text::{
@@ -70,6 +72,17 @@ pub fn machine(desired: &MachinePlan, folder: &str, files: &[File<'_>]) -> Obser
             ),
         }
     }
+    // The tables of `iptables-nft` are in `nft list ruleset` too; what its own tool prints says more.
+    let xt: Vec<(Family, Arc<str>)> =
+        tables.rules.xt.iter().map(|table| (table.family, table.name.clone())).collect();
+    tables.rules.nft.retain(|table| {
+        let family = match table.family {
+            TableFamily::Ip => Family::V4,
+            TableFamily::Ip6 => Family::V6,
+            TableFamily::Inet | TableFamily::Arp | TableFamily::Bridge | TableFamily::Netdev => return true,
+        };
+        !xt.iter().any(|(other, name)| *other == family && *name == table.name)
+    });
     if tables.saw_rules {
         host.netfilter = Netfilter::Whole(Arc::new(tables.rules));
         // What stood for rules that are not known is known now.

@@ -1,7 +1,6 @@
 use alloc::vec::Vec;
 
 use super::*;
-use crate::addr::Family;
 use crate::addr::MacAddr;
 use crate::plan::{MachineKind, RouteScope};
 
@@ -89,6 +88,17 @@ fn a_file_is_known_by_its_name_or_its_content() {
     assert_eq!(kind("a", "table ip kube-proxy {\n}\n"), Some(Kind::Nft));
     assert_eq!(kind("a", "net.ipv4.ip_forward = 1\n"), Some(Kind::Sysctl));
     assert_eq!(kind("npmcache.json", "{}"), None);
+}
+
+#[test]
+fn tables_that_two_tools_show_count_once() {
+    let seen = observe(&[
+        ("iptables-save.txt", "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"),
+        ("nft.txt", "table ip filter {\n\tchain INPUT {\n\t}\n}\ntable ip kube-proxy {\n}\n"),
+    ]);
+    let rules = seen.machine.netns[0].netfilter.whole();
+    let names: Vec<&str> = rules.nft.iter().map(|table| &*table.name).collect();
+    assert_eq!((rules.xt.len(), names), (1, Vec::from(["kube-proxy"])));
 }
 
 #[test]
