@@ -37,7 +37,7 @@ use crate::compile;
 use crate::compile::service::{Port, ProxyConfig, ports_of_service};
 use crate::observe::is_observed;
 use crate::origin::Origin;
-use crate::plan::{MachineId, MachinePlan, Netfilter, Netns, Ruleset};
+use crate::plan::{MachineId, MachinePlan, Netfilter, Netns, Ruleset, nft};
 
 /// The name of the serialised form.
 pub const SCHEMA: &str = "kubenet/drift/v1";
@@ -221,6 +221,13 @@ fn services(cluster: &Cluster, node: u32, seen: &Netns, rules: &Ruleset, drift: 
     for family in [Family::V4, Family::V6] {
         let config = ProxyConfig::of_node(&cluster, node, family)?;
         let Some(node_ip) = config.node_ip else { continue };
+        if !translates(rules, family) {
+            let mut places = 0..u32::try_from(cluster.services.len()).unwrap_or(u32::MAX);
+            if places.any(|place| !ports_of_service(&cluster, place, &config).is_empty()) {
+                drift.findings.push(no_nat(&drift.node, family));
+            }
+            continue;
+        }
         let sources = Sources::new(&cluster, node, family, node_ip);
         let (mut desired, mut observed) = (Bench::new(&host, &sources), Bench::new(seen, &sources));
         let named = frontends::observed(rules, family, node_ip);
@@ -262,6 +269,34 @@ fn services(cluster: &Cluster, node: u32, seen: &Netns, rules: &Ruleset, drift: 
         }
     }
     Some(())
+}
+
+/// Whether anything could change a destination in a family. A dump may show some of a node's tables only.
+fn translates(rules: &Ruleset, family: Family) -> bool {
+    let of_family = |table: &nft::Table| match table.family {
+        nft::TableFamily::Ip => family == Family::V4,
+        nft::TableFamily::Ip6 => family == Family::V6,
+        nft::TableFamily::Inet => true,
+        nft::TableFamily::Arp | nft::TableFamily::Bridge | nft::TableFamily::Netdev => false,
+    };
+    let nat =
+        |chain: &Arc<nft::Chain>| chain.base.as_ref().is_some_and(|base| base.kind == nft::ChainKind::Nat);
+    rules.xt_table(family, "nat").is_some()
+        || rules.nft.iter().any(|table| of_family(table) && table.chains.iter().any(nat))
+        || !rules.ipvs.is_empty()
+}
+
+fn no_nat(node: &str, family: Family) -> Finding {
+    Finding {
+        kind: FindingKind::NotKnown,
+        message: format!(
+            "the dump of {node} shows no table nat of {family}: either it was taken without, or {node} knows no Service"
+        ),
+        service: None,
+        endpoints: Vec::new(),
+        packets: Vec::new(),
+        origin: None,
+    }
 }
 
 /// The packets that tell what a node does with a service port.

@@ -224,3 +224,17 @@ fn what_the_dump_does_not_show_is_not_compared_and_said_so() {
 fn a_node_that_was_not_observed_has_no_drift_to_tell() {
     assert_eq!(network(SHOP, "iptables").drift("node-2"), None);
 }
+
+#[test]
+fn a_dump_without_nat_rules_leaves_open_what_the_node_knows() {
+    let network = network(SHOP, "iptables");
+    let mut dump = dump(&network);
+    let rules = &mut dump.files[1].1;
+    *rules = rules.split("*nat").next().expect("the tables before it").to_string();
+    let drift = network.observe(Vec::from([dump])).drift("node-2").expect("it was observed");
+    assert!(!drift.is_drift());
+    expect![[r#"
+        the dump of node-2 shows no table nat of IPv4: either it was taken without, or node-2 knows no Service
+    "#]]
+    .assert_eq(&words(&drift));
+}
