@@ -46,6 +46,20 @@ pub(super) fn service_flow(case: &Case<'_>) -> Judgement {
     if differences.is_empty() { Ok(()) } else { Err(Fault::Differs(differences)) }
 }
 
+/// What becomes of the first packet of a connection at a node with these objects, in words; `proxy` and `packet` are those
+/// of the schema `kubenet/service-flow/v1`. Every target with its probability and whether it is masqueraded.
+///
+/// # Errors
+///
+/// What is wrong with the arguments.
+pub fn outcome(objects: &Objects, proxy: &Value, mode: ProxyMode, packet: &Value) -> Result<String, String> {
+    let told = |fault: Fault| format!("{fault:?}");
+    let config = config(proxy, Family::V4).map_err(told)?;
+    let rules = ruleset_of_objects(objects, &config, mode).ok_or("the mode is not compiled")?;
+    let node = node(proxy, Family::V4, &config, rules).map_err(told)?;
+    run(&node, packet, " masqueraded").map_err(told)
+}
+
 fn one(
     case: &Case<'_>,
     mode: &str,
