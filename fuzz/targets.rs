@@ -306,7 +306,7 @@ fn node() -> MachinePlan {
         origin: Origin::implied("fuzz"),
     };
     pod.sockets = vec![
-        socket(Protocol::Tcp, 80, Process::Http200),
+        socket(Protocol::Tcp, 80, Process::Http { status: 200 }),
         socket(Protocol::Tcp, 81, Process::TcpRelay { to: ([10, 244, 2, 7].into(), 80) }),
         socket(Protocol::Udp, 53, Process::Echo),
         socket(Protocol::Sctp, 9, Process::Echo),

@@ -57,6 +57,9 @@ pub enum Process {
         /// Where to.
         to: (IpAddr, u16),
     },
-    /// Accepts, and answers any HTTP request with 200.
-    Http200,
+    /// Accepts, and answers any HTTP request with this status.
+    Http {
+        /// The status code.
+        status: u16,
+    },
 }

@@ -7,6 +7,7 @@
 mod tcp;
 
 use alloc::format;
+use alloc::string::String;
 use core::fmt;
 use core::net::IpAddr;
 
@@ -22,7 +23,7 @@ use super::netns::{FragmentKey, Map, Pieces};
 use super::reason::DropReason;
 use crate::addr::{Family, Protocol};
 use crate::packet::{self, Chunk, IcmpError, Ip};
-use crate::plan::{Hook, Origin, SocketState, Undeclared};
+use crate::plan::{Hook, Origin, Process, SocketState, Undeclared};
 use crate::time::{Duration, Instant};
 
 /// Something that a process wants from the network.
@@ -171,8 +172,8 @@ impl Connections {
 
 /// Who gets a packet.
 enum Listener {
-    /// A socket.
-    Socket(Origin),
+    /// A socket, and what is worth saying of its process.
+    Socket(Origin, String),
     /// Nothing says whether there is one.
     Unsaid,
     /// Nobody: the origin of the proof, if one was given.
@@ -494,7 +495,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             }
             match socket.state {
                 SocketState::Listen => {
-                    return Listener::Socket(socket.origin.clone());
+                    return Listener::Socket(socket.origin.clone(), words_of(&socket.process));
                 }
                 SocketState::Closed => closed = Some(socket.origin.clone()),
             }
@@ -510,14 +511,18 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     /// Notes the delivery to a listener; `None` (and the packet) when nobody listens.
     #[allow(clippy::result_large_err, reason = "the packet goes on either way")]
     fn accept(&mut self, link: u32, key: &ConnectionKey, skb: Skb) -> Result<Skb, (Skb, Option<Origin>)> {
+        let mut process = String::new();
         let origin = match self.listener(key.protocol, key.local.0, key.local.1) {
-            Listener::Socket(origin) => Some(origin),
+            Listener::Socket(origin, words) => {
+                process = words;
+                Some(origin)
+            }
             Listener::Unsaid => None,
             Listener::Nobody(origin) => return Err((skb, origin)),
         };
         let mut skb = skb;
         self.note(&mut skb, Some(link), Stage::Socket, || {
-            let listener = origin.is_some().then(|| format!("{}/{}", key.protocol, key.local.1));
+            let listener = origin.is_some().then(|| format!("{}/{}{process}", key.protocol, key.local.1));
             (EventKind::Delivered { listener, port: Some(key.local.1) }, origin)
         });
         Ok(skb)
@@ -672,5 +677,13 @@ impl fmt::Display for NoticeKind {
             Self::Failed(failure) => write!(f, "{failure}"),
             Self::TimedOut => f.write_str("timed out"),
         }
+    }
+}
+
+/// What a trace says of a process beside its port.
+fn words_of(process: &Process) -> String {
+    match process {
+        Process::Http { status } if *status != 200 => format!(", which answers HTTP {status}"),
+        Process::Http { .. } | Process::Echo | Process::TcpRelay { .. } => String::new(),
     }
 }
