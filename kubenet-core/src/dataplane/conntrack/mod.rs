@@ -14,14 +14,15 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tuple;
+mod tuples;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
 pub use self::tcp::TcpState;
+use self::tuples::Tuples;
 use super::netfilter::{CtSeen, Tuple};
-use super::netns::Map;
 use crate::addr::Family;
 use crate::packet::{self, Ip, number};
 use crate::plan::ConntrackSysctls;
@@ -166,8 +167,7 @@ pub(super) enum Ct {
 /// The connections of a namespace.
 #[derive(Debug)]
 pub struct Conntrack {
-    /// Both tuples of every entry: its place, and whether it is the original one.
-    tuples: Map<Tuple, (u32, bool)>,
+    tuples: Tuples,
     entries: Vec<Option<Connection>>,
     free: Vec<u32>,
     timeouts: Timeouts,
@@ -190,7 +190,7 @@ impl Conntrack {
     /// An empty table.
     pub fn new(sysctls: &ConntrackSysctls) -> Self {
         Self {
-            tuples: Map::default(),
+            tuples: Tuples::default(),
             entries: Vec::new(),
             free: Vec::new(),
             timeouts: Timeouts::new(sysctls),
@@ -262,7 +262,7 @@ impl Conntrack {
     /// The entry that a tuple belongs to, and whether it is the original one. One hash probe.
     #[inline]
     pub fn find(&mut self, tuple: &Tuple, now: Instant) -> Option<(u32, bool)> {
-        let (id, original) = *self.tuples.get(tuple)?;
+        let (id, original) = self.tuples.get(tuple)?;
         if self.entry(id).is_some_and(|c| c.expires > now) {
             return Some((id, original));
         }
@@ -287,11 +287,8 @@ impl Conntrack {
     fn forget(&mut self, id: u32) {
         let Some(slot) = self.entries.get_mut(id as usize) else { return };
         let Some(entry) = slot.take() else { return };
-        for tuple in [entry.orig, entry.reply] {
-            if self.tuples.get(&tuple).is_some_and(|(other, _)| *other == id) {
-                self.tuples.remove(&tuple);
-            }
-        }
+        self.tuples.remove_of(&entry.orig, id);
+        self.tuples.remove_of(&entry.reply, id);
         self.free.push(id);
     }
 
