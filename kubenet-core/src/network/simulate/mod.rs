@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use self::script::ScriptError;
 use self::script::{Action, Line};
 use super::Network;
-use super::question::{LookedUp, Prepared, prepare_one};
+use super::question::{LookedUp, prepare_one};
 use super::words::words;
 use crate::addr::{Family, Protocol};
 use crate::assume::{Assume, PodState};
@@ -139,38 +139,33 @@ impl Run {
             Action::Send { label, payload } => self.send(line.at, label, *payload),
             Action::Delete { pod } => {
                 let pod = self.pod(pod)?;
-                let before = self.assume.clone();
                 self.remove(pod)?;
-                self.changed(line.at, None, before)
+                Ok(self.changed(line.at, None))
             }
             Action::Ready { pod, ready } => {
                 let name = self.pod_name(self.pod(pod)?)?;
-                let before = self.assume.clone();
                 if *ready {
                     self.assume.pods.remove(&name);
                 } else {
                     self.assume.pods.insert(name, PodState::Unready);
                 }
-                self.changed(line.at, None, before)
+                Ok(self.changed(line.at, None))
             }
             Action::Terminate { pod } => {
                 let name = self.pod_name(self.pod(pod)?)?;
-                let before = self.assume.clone();
                 self.assume.pods.insert(name, PodState::Terminating);
-                self.changed(line.at, None, before)
+                Ok(self.changed(line.at, None))
             }
             Action::Scale { workload, replicas } => {
                 let key = self.workload(workload)?;
-                let before = self.assume.clone();
                 self.settle(&key, *replicas);
-                self.changed(line.at, None, before)
+                Ok(self.changed(line.at, None))
             }
             Action::Drain { node } => self.drain(line.at, node),
             Action::Patch { kind, name, field, value } => self.patch(line.at, kind, name, field, value),
             Action::Assume { key, value } => {
-                let before = self.assume.clone();
                 self.assume.set(key, value).map_err(|error| error.to_string())?;
-                self.changed(line.at, None, before)
+                Ok(self.changed(line.at, None))
             }
         }
     }
@@ -200,7 +195,8 @@ impl Run {
             // A client that connects again has another port.
             request.sport = request.sport.wrapping_add(self.connections.len() as u16);
         }
-        let plans = self.with_outside(&prepared);
+        let plans = self.with_outside(prepared.plans.clone());
+        self.outside = plans.outside_addresses().to_vec();
         let mut world = self.world(&plans, at);
         let limits = dataplane::Limits { steps: question.limits.steps, ..dataplane::Limits::default() };
         let cluster = self.network.cluster().clone();
@@ -221,10 +217,7 @@ impl Run {
             return Err(format!("no connection is called '{label}': name one with 'trace … as {label}'"));
         };
         let question = words(&connection.question)?;
-        let mut plans = self.network.plans();
-        for addr in &self.outside {
-            plans = plans.with_outside(*addr);
-        }
+        let plans = self.with_outside(self.network.plans());
         let mut world = self.world(&plans, at);
         let place = place_of(&mut world, &plans, &connection);
         let Some((machine, netns)) = place else {
@@ -251,49 +244,31 @@ impl Run {
         }
     }
 
-    /// The plans of a question, with every outside host that was met before.
-    fn with_outside(&mut self, prepared: &Prepared) -> Plans {
-        let mut plans = prepared.plans.clone();
-        for addr in &self.outside {
-            plans = plans.with_outside(*addr);
-        }
-        self.outside = plans.outside_addresses().to_vec();
-        plans
+    /// Plans with every outside host that was met before.
+    fn with_outside(&self, plans: Plans) -> Plans {
+        self.outside.iter().fold(plans, |plans, addr| plans.with_outside(*addr))
     }
 
-    /// Makes the network anew, carries what was learned over, and lets kube-proxy clean up. After an error everything is as before.
-    fn changed(
-        &mut self,
-        at: Instant,
-        objects: Option<Vec<ObjectChange>>,
-        before: Assume,
-    ) -> Result<Outcome, String> {
+    /// Makes the network anew, carries what was learned over, and lets kube-proxy clean up.
+    fn changed(&mut self, at: Instant, objects: Option<Vec<ObjectChange>>) -> Outcome {
         let old = self.network.clone();
         let mut network = match objects {
             Some(changes) => self.network.with(&changes),
             None => self.network.clone(),
         };
-        if before != self.assume {
+        if *network.assume() != self.assume {
             network = network.with_assume(self.assume.clone());
         }
         self.network = network;
-        let mut plans = self.network.plans();
-        for addr in &self.outside {
-            plans = plans.with_outside(*addr);
-        }
+        let plans = self.with_outside(self.network.plans());
         // What was due before the change happens under the plans before it.
-        let mut old_plans = old.plans();
-        for addr in &self.outside {
-            old_plans = old_plans.with_outside(*addr);
-        }
+        let old_plans = self.with_outside(old.plans());
         let world = self.world(&old_plans, at);
         let mut world = world.onto(&plans);
         let conntrack_deleted = clean_up(self.network.cluster(), &mut world);
         self.parked = world.park();
-        Ok(Outcome::Changed(Change {
-            pods: changed_pods(old.cluster(), self.network.cluster()),
-            conntrack_deleted,
-        }))
+        let pods = changed_pods(old.cluster(), self.network.cluster());
+        Outcome::Changed(Change { pods, conntrack_deleted })
     }
 
     fn pod(&self, name: &str) -> Result<u32, String> {
@@ -366,7 +341,6 @@ impl Run {
     fn drain(&mut self, at: Instant, node: &str) -> Result<Outcome, String> {
         let cluster = self.network.cluster().clone();
         let place = cluster.node_named(node).ok_or_else(|| format!("there is no node {node}"))?;
-        let before = self.assume.clone();
         let pods: Vec<u32> = cluster.pods_on_node.get(place as usize).cloned().unwrap_or_default();
         let daemons = |pod: &u32| {
             let pod = cluster.pods.get(*pod as usize);
@@ -377,7 +351,7 @@ impl Run {
         for pod in pods.iter().filter(|pod| !daemons(pod)) {
             self.remove(*pod)?;
         }
-        self.changed(at, None, before)
+        Ok(self.changed(at, None))
     }
 
     fn patch(
@@ -422,8 +396,7 @@ impl Run {
         let mut changed = Objects::default();
         changed.put_json(&json).map_err(|error| error.to_string())?;
         let changes = changed.iter().map(ObjectChange::Put).collect();
-        let before = self.assume.clone();
-        self.changed(at, Some(changes), before)
+        Ok(self.changed(at, Some(changes)))
     }
 }
 
