@@ -347,10 +347,13 @@ struct HostView<'n> {
 }
 
 impl HostView<'_> {
-    /// What routing says of a destination. O(routes): rules ask it of first packets.
+    /// What routing says of a destination. O(routes) where no packet had the tables built yet.
     fn route<T>(&self, dst: IpAddr, mark: u32, read: impl FnOnce(Found<'_>) -> T) -> T {
-        let fib = Fib::for_destination(self.plan, dst);
-        read(fib.lookup(self.plan, &Query { dst, src: None, iif: None, oif: None, mark }))
+        let query = Query { dst, src: None, iif: None, oif: None, mark };
+        match self.state.built_fib(dst) {
+            Some(fib) => read(fib.lookup(self.plan, &query)),
+            None => read(Fib::for_destination(self.plan, dst).lookup(self.plan, &query)),
+        }
     }
 }
 

@@ -350,6 +350,14 @@ impl NetnsState {
         slot.insert(Arc::new(Fib::new(plan, family))).clone()
     }
 
+    /// The routing tables for a destination, if they are built.
+    pub(super) fn built_fib(&self, dst: IpAddr) -> Option<&Fib> {
+        match Family::of(dst) {
+            Family::V4 => self.fib_v4.as_deref(),
+            Family::V6 => self.fib_v6.as_deref(),
+        }
+    }
+
     /// What hangs at a hook for packets of a family, in order of priority. Sorted once.
     pub(super) fn stations(&mut self, netfilter: &Netfilter, family: Family, hook: Hook) -> Arc<[Station]> {
         let prepared = self.prepared.get_or_insert_with(|| Box::new(Prepared::new(netfilter)));
