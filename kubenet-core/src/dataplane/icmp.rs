@@ -9,6 +9,7 @@ use super::choices::Choices;
 use super::event::{EventId, EventKind, FlowKind, Recorder, Stage};
 use super::frame::Skb;
 use super::machine::Stack;
+use super::netfilter::Tuple;
 use super::reason::DropReason;
 use super::socket::{ConnectionKey, Failure};
 use crate::addr::{Family, Protocol};
@@ -158,28 +159,15 @@ fn is_error(frame: &[u8], ip: &Ip) -> bool {
 /// Which connection a quoted packet belonged to, seen from its sender. The quote may be cut short, so only its
 /// addresses and first eight bytes are read.
 fn quoted(family: Family, quote: &[u8]) -> Option<ConnectionKey> {
-    let (ip, rest) = match family {
-        Family::V4 => {
-            let header = etherparse::Ipv4HeaderSlice::from_slice(quote).ok()?;
-            let (src, dst) = (header.source_addr().into(), header.destination_addr().into());
-            ((src, dst, header.protocol().0), quote.get(header.slice().len()..)?)
-        }
-        Family::V6 => {
-            let header = etherparse::Ipv6HeaderSlice::from_slice(quote).ok()?;
-            let (src, dst) = (header.source_addr().into(), header.destination_addr().into());
-            ((src, dst, header.next_header().0), quote.get(40..)?)
-        }
-    };
-    let (src, dst, protocol) = ip;
-    let word = |at: usize| Some(u16::from_be_bytes([*rest.get(at)?, *rest.get(at + 1)?]));
-    let (protocol, sport, dport) = match protocol {
-        number::TCP => (Protocol::Tcp, word(0)?, word(2)?),
-        number::UDP => (Protocol::Udp, word(0)?, word(2)?),
-        number::SCTP => (Protocol::Sctp, word(0)?, word(2)?),
-        number::ICMP | number::ICMPV6 => (Protocol::Icmp, word(4)?, 0),
+    let tuple = Tuple::quoted(family, quote)?;
+    let (protocol, dport) = match tuple.protocol {
+        number::TCP => (Protocol::Tcp, tuple.dport),
+        number::UDP => (Protocol::Udp, tuple.dport),
+        number::SCTP => (Protocol::Sctp, tuple.dport),
+        number::ICMP | number::ICMPV6 => (Protocol::Icmp, 0),
         _ => return None,
     };
-    Some(ConnectionKey { protocol, local: (src, sport), remote: (dst, dport) })
+    Some(ConnectionKey { protocol, local: (tuple.src, tuple.sport), remote: (tuple.dst, dport) })
 }
 
 /// Puts fragments back together: the payloads in order behind the first header. `None` while pieces are missing.

@@ -524,6 +524,7 @@ fn is_neighbour_discovery(ip: &Ip, frame: &[u8]) -> bool {
         && packet::l4_bytes(frame, ip).first().is_some_and(|kind| matches!(kind, 130..=137 | 143))
 }
 
-fn tcp_flags(ip: &Ip, frame: &[u8]) -> u8 {
+/// The flag byte of a TCP header; 0 in other packets.
+pub(super) fn tcp_flags(ip: &Ip, frame: &[u8]) -> u8 {
     if ip.protocol == number::TCP { packet::l4_bytes(frame, ip).get(13).copied().unwrap_or(0) } else { 0 }
 }

@@ -19,7 +19,7 @@ impl Tuple {
     }
 
     /// The tuple of the packet that an ICMP error quotes. `quote` starts with its IP header.
-    pub(super) fn quoted(family: Family, quote: &[u8]) -> Option<Self> {
+    pub(in crate::dataplane) fn quoted(family: Family, quote: &[u8]) -> Option<Self> {
         let (src, dst, protocol, rest) = match family {
             Family::V4 => {
                 let header = etherparse::Ipv4HeaderSlice::from_slice(quote).ok()?;

@@ -17,7 +17,7 @@ use core::net::IpAddr;
 
 use self::scheduler::{Chosen, Client, Flags, Memory, Server};
 use super::choices::Choices;
-use super::conntrack::Ct;
+use super::conntrack::{Ct, tcp_flags};
 use super::event::{EventKind, Recorder, Stage};
 use super::frame::Skb;
 use super::machine::Stack;
@@ -219,7 +219,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         };
         let Some(ip) = skb.ip().copied() else { return Passed::On(skb) };
         let Some(tuple) = Tuple::of(&ip, &skb.bytes) else { return Passed::On(skb) };
-        let flags = tcp_flags(&skb.bytes, &ip);
+        let flags = tcp_flags(&ip, &skb.bytes);
         let known = self.st.ipvs.by_client.get(&tuple).copied();
         if let Some(id) = known
             && self.st.ipvs.alive(id, self.now).is_some()
@@ -398,7 +398,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let Some(id) = self.st.ipvs.by_real.get(&tuple).copied() else { return Passed::On(skb) };
         let Some(connection) = self.st.ipvs.alive(id, self.now) else { return Passed::On(skb) };
         let client = connection.client;
-        let flags = tcp_flags(&skb.bytes, &ip);
+        let flags = tcp_flags(&ip, &skb.bytes);
         self.st.ipvs.follow(id, flags, false, self.now);
         packet::rewrite(&mut skb.bytes, &ip, Side::Source, (client.dst, client.dport));
         skb.view = packet::view(&skb.bytes);
@@ -406,10 +406,6 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         self.translated(&mut skb, &ip, Side::Source, true, at, stage);
         Passed::On(skb)
     }
-}
-
-fn tcp_flags(frame: &[u8], ip: &packet::Ip) -> u8 {
-    if ip.protocol == number::TCP { packet::l4_bytes(frame, ip).get(13).copied().unwrap_or(0) } else { 0 }
 }
 
 fn masked(addr: IpAddr, mask: IpAddr) -> IpAddr {
