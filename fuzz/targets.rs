@@ -13,9 +13,9 @@ use kubenet_core::k8s::load::{LoadOptions, Source};
 use kubenet_core::network::{Limits, Network, Question, Table};
 use kubenet_core::packet::{self, View};
 use kubenet_core::plan::{
-    Action, Address, BridgePort, Chain, FdbEntry, Hook, IpRule, Link, LinkKind, MachineId, MachineKind,
-    MachinePlan, Match, Netns, Origin, Process, Route, RouteKind, RouteScope, Rule, RuleAction, SegmentId,
-    Socket, SocketState, Vxlan,
+    Action, Address, Backend, BridgePort, Chain, FdbEntry, Hook, IpRule, Link, LinkKind, MachineId,
+    MachineKind, MachinePlan, Match, Netns, Origin, Process, Relay, Route, RouteKind, RouteScope, Rule,
+    RuleAction, SegmentId, Socket, SocketState, Vxlan,
 };
 use kubenet_core::question::Endpoint;
 use kubenet_core::scenario::Scenario;
@@ -305,9 +305,12 @@ fn node() -> MachinePlan {
         process,
         origin: Origin::implied("fuzz"),
     };
+    let backend = Backend { addr: [10, 244, 2, 7].into(), port: 80, origin: Origin::implied("fuzz") };
+    let (affinity, udp_idle) = (None, Duration::from_millis(250));
+    let relay = Relay { backends: vec![backend], affinity, udp_idle };
     pod.sockets = vec![
         socket(Protocol::Tcp, 80, Process::Http { status: 200 }),
-        socket(Protocol::Tcp, 81, Process::TcpRelay { to: ([10, 244, 2, 7].into(), 80) }),
+        socket(Protocol::Tcp, 81, Process::Relay(relay.into())),
         socket(Protocol::Udp, 53, Process::Echo),
         socket(Protocol::Sctp, 9, Process::Echo),
     ];

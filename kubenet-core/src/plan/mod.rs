@@ -38,7 +38,7 @@ pub use self::route::{
     IpRule, NextHop, Route, RouteKind, RouteProtocol, RouteScope, RuleAction, TABLE_DEFAULT, TABLE_LOCAL,
     TABLE_MAIN,
 };
-pub use self::socket::{Process, Socket, SocketState, Undeclared};
+pub use self::socket::{Backend, MoreSockets, Process, Relay, Socket, SocketState, SocketSupply, Undeclared};
 pub use crate::addr::{Family, MacAddr, Protocol};
 pub use crate::origin::Origin;
 
@@ -207,6 +207,9 @@ pub struct Netns {
     pub sysctls: Sysctls,
     /// Listening sockets.
     pub sockets: Vec<Socket>,
+    /// Listening sockets that are made when a packet asks for them; those of `sockets` come first.
+    #[serde(default, skip_serializing_if = "MoreSockets::is_none")]
+    pub more_sockets: MoreSockets,
     /// What a port without a socket does.
     pub undeclared: Undeclared,
     /// Why it is there.
@@ -229,6 +232,7 @@ impl Netns {
             conntrack: Vec::new(),
             sysctls: Sysctls::default(),
             sockets: Vec::new(),
+            more_sockets: MoreSockets::None,
             undeclared: Undeclared::Closed,
             origin,
         }

@@ -684,6 +684,6 @@ impl fmt::Display for NoticeKind {
 fn words_of(process: &Process) -> String {
     match process {
         Process::Http { status } if *status != 200 => format!(", which answers HTTP {status}"),
-        Process::Http { .. } | Process::Echo | Process::TcpRelay { .. } => String::new(),
+        Process::Http { .. } | Process::Echo | Process::Relay(_) => String::new(),
     }
 }
