@@ -7,15 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use kubenet_core::scenario::Scenario;
+use kubenet_tests::scenario_files::{all, load};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-    let mut files = Vec::new();
-    find(&folder, &mut files);
-    files.sort();
+    let files = all(&folder);
     let mut trials: Vec<Trial> = files
         .iter()
         .map(|path| {
@@ -26,23 +24,6 @@ fn main() -> ExitCode {
         .collect();
     trials.push(Trial::test("ids_are_used_once", move || ids(&files)));
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn find(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            find(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "md") {
-            files.push(path);
-        }
-    }
-}
-
-fn load(path: &Path) -> Result<Scenario, Failed> {
-    let text = fs::read_to_string(path)?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Scenario::parse(&name, &text)?)
 }
 
 fn run(path: &Path) -> Result<(), Failed> {

@@ -1,8 +1,9 @@
 //! The steps of `cargo xtask test`: one row each. A new check is a row and, at most, a function.
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use crate::machine::{Machine, Need};
+use crate::machine::{Machine, Need, output};
 
 /// One check.
 #[derive(Debug)]
@@ -71,6 +72,17 @@ pub(crate) const STEPS: &[Step] = &[
         needs: &[],
         run: |machine| cargo(machine, CORPUS),
     },
+    Step {
+        name: "rules",
+        about: "iptables, nft and ipset load what is rendered, and then print what is said that they print",
+        needs: &[
+            Need::Program("iptables-nft-save", "iptables"),
+            Need::Program("nft", "nftables"),
+            Need::Program("ipset", "ipset"),
+            Need::Program("unshare", "util-linux"),
+        ],
+        run: rules,
+    },
     Step { name: "examples", about: "the library's examples run to their end", needs: &[], run: examples },
     Step {
         name: "doc",
@@ -126,6 +138,15 @@ pub(crate) const STEPS: &[Step] = &[
 
 fn cargo(machine: &Machine, arguments: &[&str]) -> Result<(), Stop> {
     Ok(machine.run(&mut machine.cargo(arguments.iter().copied()))?)
+}
+
+/// A kernel without namespaces for users, or without what the tools talk to, is a gap of the machine.
+fn rules(machine: &Machine) -> Result<(), Stop> {
+    let probe = "iptables-nft-save && nft list ruleset && ipset save";
+    let mut alone = Command::new("unshare");
+    alone.args(["--user", "--map-root-user", "--net", "sh", "-c", probe]);
+    output(alone).map_err(Stop::Missing)?;
+    cargo(machine, &["run", "--quiet", "--package", "kubenet-tests", "--example", "rules"])
 }
 
 fn examples(machine: &Machine) -> Result<(), Stop> {

@@ -145,7 +145,13 @@ fn render_rules(netfilter: &Netfilter, table: Table) -> String {
         Table::Ip6tablesRestore => {
             iptables_save::render_restore(&xt(Family::V6), iptables_save::Marks::Padded)
         }
-        Table::Nft => nft::render(&whole.nft, nft::Dialect::default()),
+        Table::Nft => {
+            let mut tables = whole.nft.clone();
+            if netfilter.supply().is_some() {
+                nft::settle(&mut tables);
+            }
+            nft::render(&tables, nft::Dialect::default())
+        }
         Table::NftFeed => nft::render_feed(&whole.nft),
         Table::Ipset => ipset::render(&whole.ipsets.iter().map(|set| (**set).clone()).collect::<Vec<_>>()),
         Table::Ipvsadm => {

@@ -3,7 +3,8 @@
 //! In: what `nft list ruleset` prints (`-a` too), or blocks of it as a file has them. Out: [`Table`]s. A statement that the plan
 //! has no type for is kept as text, with what follows it up to a verdict ([`Statement::Other`](crate::plan::nft::Statement)),
 //! and told once. Constants are numbers; their names come from the expression beside them. Counters of sets are not kept.
-//! Printed in two forms: [`render`] as `nft list ruleset`, [`render_feed`] as commands for `nft -f`.
+//! Printed in two forms: [`render`] as `nft list ruleset`, [`render_feed`] as commands for `nft -f`. [`settle`] makes of what is fed
+//! what is then listed.
 //! Forms: nftables 1.0.6 `src/rule.c`, `src/expression.c`, `src/statement.c`, `src/datatype.c`.
 
 mod expr;
@@ -14,12 +15,14 @@ mod list;
 mod names;
 mod prio;
 mod read;
+mod settled;
 mod statement;
 mod types;
 mod write;
 
 pub use self::feed::render_feed;
 pub use self::list::render;
+pub use self::settled::settle;
 pub use self::write::Dialect;
 use super::Parsed;
 use super::reader::Reader;
