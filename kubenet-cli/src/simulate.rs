@@ -38,7 +38,7 @@ pub(crate) fn simulate(args: &SimulateArgs, out: &mut Out) -> anyhow::Result<u8>
 /// The worst of what came: a line that could not be done, a packet without an answer, one whose fate is not known.
 fn status(simulation: &Simulation) -> u8 {
     let of = |outcome: &Outcome| match outcome {
-        Outcome::Changed(_) => 0,
+        Outcome::Changed(_) | Outcome::Shown(_) => 0,
         Outcome::Trace(trace) => trace.exit_status(),
         Outcome::Refused(_) => BAD_INPUT,
     };

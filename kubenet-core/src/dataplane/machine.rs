@@ -14,6 +14,7 @@ use core::net::IpAddr;
 use super::choices::Choices;
 use super::event::{Event, EventId, EventKind, Flow, FlowKind, Place, Recorder, Stage};
 use super::frame::Skb;
+use super::ipvs::IpvsConnection;
 use super::netns::{FragmentKey, NetnsState};
 use super::reason::DropReason;
 use super::socket::{Client, ClientId, ConnectionKey, Notice};
@@ -279,6 +280,12 @@ impl Machine {
             Some(table) => table.entries(now),
             None => self.plan.netns.get(netns as usize).map_or_else(Vec::new, |plan| plan.conntrack.clone()),
         }
+    }
+
+    /// The connections of a namespace through IPVS as they are now, as `ipvsadm -Lnc` would list them.
+    pub fn ipvs_connections(&self, netns: u32, now: Instant) -> Vec<IpvsConnection> {
+        let state = self.netns.get(netns as usize).and_then(Option::as_ref);
+        state.map_or_else(Vec::new, |state| state.ipvs.connections(now))
     }
 
     /// Removes tracked connections, as `conntrack -D` does; says how many went.

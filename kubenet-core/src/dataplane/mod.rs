@@ -36,6 +36,7 @@ pub use self::choices::{Choices, Explored, Pinned, Probability, Script, Seeded, 
 pub use self::event::{Event, EventId, EventKind, Flow, FlowId, FlowKind, Log, Place, Recorder, Stage};
 pub use self::frame::Skb;
 pub use self::guards::PacketView;
+pub use self::ipvs::IpvsConnection;
 pub use self::machine::{Machine, Transmit};
 pub use self::reason::DropReason;
 pub use self::socket::{Client, ClientId, Failure, Notice, NoticeKind};

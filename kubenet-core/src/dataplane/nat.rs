@@ -305,24 +305,12 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             packet::rewrite(&mut skb.bytes, &ip, side, end(&target, side));
         }
         skb.view = packet::view(&skb.bytes);
-        self.translated_by(skb, &ip, side, !original, at, stage, origin);
+        self.translated(skb, &ip, side, !original, at, stage, origin);
     }
 
     /// Takes down that an end of a packet was changed; `ip` is what it was before.
-    pub(super) fn translated(
-        &mut self,
-        skb: &mut Skb,
-        ip: &packet::Ip,
-        side: Side,
-        reply: bool,
-        at: Option<u32>,
-        stage: Stage,
-    ) {
-        self.translated_by(skb, ip, side, reply, at, stage, None);
-    }
-
     #[allow(clippy::too_many_arguments, reason = "an event")]
-    fn translated_by(
+    pub(super) fn translated(
         &mut self,
         skb: &mut Skb,
         ip: &packet::Ip,

@@ -188,7 +188,11 @@ fn kernel_rules(family: Family, inside: &Netns) -> Vec<IpRule> {
 }
 
 /// The machine and namespace of a node, a pod, the gateway, or a workload's first pod. A bare word is a node first, then a pod.
-fn find(network: &Network, what: &str, namespace: &str) -> Result<(Arc<MachinePlan>, usize), QuestionError> {
+pub(super) fn find(
+    network: &Network,
+    what: &str,
+    namespace: &str,
+) -> Result<(Arc<MachinePlan>, usize), QuestionError> {
     let cluster = network.cluster();
     let plans = network.plans();
     let endpoint = Endpoint::parse(what)?;

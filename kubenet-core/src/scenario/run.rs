@@ -194,6 +194,8 @@ pub fn describe_simulation(simulation: &Simulation, detail: Detail) -> String {
         out += &format!("{}  {}\n", seconds(step.at), step.text);
         let text = match &step.result {
             Outcome::Trace(trace) => describe(trace, detail),
+            Outcome::Shown(text) if text.is_empty() => "(nothing)\n".into(),
+            Outcome::Shown(text) => text.clone(),
             Outcome::Refused(why) => format!("not done: {why}\n"),
             Outcome::Changed(change) => {
                 let deleted = change.conntrack_deleted.iter().map(|entry| format!("conntrack -D on {entry}"));

@@ -57,6 +57,19 @@ struct Connection {
     active: bool,
 }
 
+/// A connection through a virtual server, as `ipvsadm -Lnc` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IpvsConnection {
+    /// The virtual server.
+    pub virtual_id: VirtualId,
+    /// The real one.
+    pub server: (IpAddr, u16),
+    /// The client.
+    pub client: (IpAddr, u16),
+    /// It counts as active, not as inactive.
+    pub active: bool,
+}
+
 /// The connections and virtual servers of a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Ipvs {
@@ -98,6 +111,15 @@ impl Ipvs {
                 ipvs.virtuals.entry(id).or_insert_with(|| find(netfilter, &id).map(VirtualState::new));
             state.as_ref()?.servers.iter().position(|server| server.addr == addr && server.port == port)
         };
+        let mut old_virtuals = old.virtuals;
+        #[allow(clippy::iter_over_hash_type, reason = "each goes to a place of its own")]
+        for (id, was) in &mut old_virtuals {
+            let Some(was) = was else { continue };
+            let is = self.virtuals.entry(*id).or_insert_with(|| find(netfilter, id).map(VirtualState::new));
+            if let Some(is) = is {
+                is.inherit(was);
+            }
+        }
         for connection in old.connections {
             let (addr, port) = (connection.real.src, connection.real.sport);
             let server = find_server(self, connection.virtual_id, addr, port);
@@ -114,12 +136,27 @@ impl Ipvs {
         #[allow(clippy::iter_over_hash_type, reason = "each goes to a place of its own")]
         for ((id, client), (server, until)) in old.templates {
             let was =
-                old.virtuals.get(&id).and_then(Option::as_ref).and_then(|state| state.servers.get(server));
+                old_virtuals.get(&id).and_then(Option::as_ref).and_then(|state| state.servers.get(server));
             let Some((addr, port)) = was.map(|server| (server.addr, server.port)) else { continue };
             if let Some(server) = find_server(self, id, addr, port) {
                 self.templates.insert((id, client), (server, until));
             }
         }
+    }
+
+    /// The connections whose time is not up, sorted.
+    pub(super) fn connections(&self, now: Instant) -> Vec<IpvsConnection> {
+        let alive = self.connections.iter().filter(|connection| connection.expires > now);
+        let mut all: Vec<IpvsConnection> = alive
+            .map(|connection| IpvsConnection {
+                virtual_id: connection.virtual_id,
+                server: (connection.real.src, connection.real.sport),
+                client: (connection.client.src, connection.client.sport),
+                active: connection.active,
+            })
+            .collect();
+        all.sort_unstable();
+        all
     }
 
     fn alive(&self, id: u32, now: Instant) -> Option<&Connection> {
@@ -190,6 +227,22 @@ impl VirtualState {
         };
         let servers = plan.servers.iter().map(server).collect();
         Self { plan, servers, memory: Memory::default() }
+    }
+
+    /// Takes over what its scheduler remembers from before its servers changed. The pointer of `rr` and `wrr` stays at its server,
+    /// or goes to the one before it where that is gone (`ip_vs_rr_del_dest`); tables of hashes are made anew.
+    fn inherit(&mut self, was: &mut Self) {
+        if self.plan.scheduler != was.plan.scheduler {
+            return;
+        }
+        let end = |server: &Server| (server.addr, server.port);
+        if self.servers.iter().map(end).eq(was.servers.iter().map(end)) {
+            self.memory = core::mem::take(&mut was.memory);
+            return;
+        }
+        let place = |old: &Server| self.servers.iter().position(|new| end(new) == end(old));
+        let last = was.memory.last().and_then(|last| was.servers.get(..=last)?.iter().rev().find_map(place));
+        self.memory = was.memory.moved(last);
     }
 }
 
@@ -358,7 +411,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             let did = format!("{scheduler} to {}", core::net::SocketAddr::new(real.0, real.1));
             let chain = Arc::from(&*words);
             let kind = EventKind::Rule { table: "ipvs".into(), chain, rule: None, did };
-            self.note(&mut skb, at, stage, || (kind, origin));
+            self.note(&mut skb, at, stage, || (kind, origin.clone()));
         }
         // `ip_vs_update_conntrack`: the reply will come from the real server.
         if let Ct::New(tracked) = &mut skb.ct {
@@ -378,7 +431,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         packet::rewrite(&mut skb.bytes, &ip, Side::Destination, real);
         skb.view = packet::view(&skb.bytes);
         skb.ipvs = Some((connection.client.dst, connection.client.dport, connection.client.protocol));
-        self.translated(&mut skb, &ip, Side::Destination, false, at, stage);
+        self.translated(&mut skb, &ip, Side::Destination, false, at, stage, origin);
         if local || hook == Hook::Output {
             // The output hook goes on, and the packet is routed anew behind it.
             return Passed::On(skb);
@@ -403,7 +456,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         packet::rewrite(&mut skb.bytes, &ip, Side::Source, (client.dst, client.dport));
         skb.view = packet::view(&skb.bytes);
         skb.ipvs = Some((client.dst, client.dport, client.protocol));
-        self.translated(&mut skb, &ip, Side::Source, true, at, stage);
+        self.translated(&mut skb, &ip, Side::Source, true, at, stage, None);
         Passed::On(skb)
     }
 }

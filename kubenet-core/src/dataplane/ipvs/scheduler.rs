@@ -62,6 +62,18 @@ pub(super) struct Memory {
     cached: Map<IpAddr, (Vec<usize>, Instant)>,
 }
 
+impl Memory {
+    /// The place of the server that was served last.
+    pub(super) const fn last(&self) -> Option<usize> {
+        self.last
+    }
+
+    /// With the pointer at another place, and without what depends on the list of servers.
+    pub(super) fn moved(&self, last: Option<usize>) -> Self {
+        Self { last, current_weight: self.current_weight, ..Self::default() }
+    }
+}
+
 /// `IP_VS_SVC_F_SCHED1` and `IP_VS_SVC_F_SCHED2`: fall back to another server, hash the port too.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Flags {

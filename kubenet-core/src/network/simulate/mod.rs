@@ -9,6 +9,7 @@
 //! Costs a new look at the network for each change, and one packet for each question.
 
 mod script;
+mod show;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -72,6 +73,8 @@ pub enum Outcome {
     Changed(Change),
     /// A packet was sent.
     Trace(alloc::boxed::Box<Trace>),
+    /// What a command on a machine prints.
+    Shown(String),
     /// It could not be done, and why.
     Refused(String),
 }
@@ -137,6 +140,7 @@ impl Run {
         match &line.action {
             Action::Trace { question, label } => self.trace(line.at, question, label.as_deref()),
             Action::Send { label, payload } => self.send(line.at, label, *payload),
+            Action::Show { shown, what } => self.show(line.at, *shown, what),
             Action::Delete { pod } => {
                 let pod = self.pod(pod)?;
                 self.remove(pod)?;

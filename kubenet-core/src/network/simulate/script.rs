@@ -8,16 +8,18 @@
 //! at 6s    ready pod web-1
 //! at 6s    terminate pod web-2
 //! at 7s    scale deployment web 5
-//! at 8s    drain node node-2                       its pods go, their workloads make others elsewhere
+//! at 8s    drain node node-2                       its pods go, their workloads make others
 //! at 9s    patch service web spec.internalTrafficPolicy=Local
 //! at 9s    assume proxyMode=nftables
 //! at 10s   send web                                one more packet on the connection
+//! at 10s   show conntrack node-1                   what a command on a machine prints
 //! ```
 
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::show::Shown;
 use crate::time::{Duration, Instant};
 
 /// A line of a script.
@@ -40,6 +42,8 @@ pub(super) enum Action {
     Trace { question: String, label: Option<String> },
     /// A packet is sent on a connection that is there.
     Send { label: String, payload: u16 },
+    /// A table of a machine is shown.
+    Show { shown: Shown, what: String },
     /// A pod is gone.
     Delete { pod: String },
     /// A pod is not ready any more, or again.
@@ -109,7 +113,7 @@ fn duration(text: &str) -> Option<Duration> {
     })
 }
 
-const ACTIONS: &str = "trace, send, delete, ready, unready, terminate, scale, drain, patch or assume";
+const ACTIONS: &str = "trace, send, show, delete, ready, unready, terminate, scale, drain, patch or assume";
 
 fn action(text: &str) -> Result<Action, String> {
     let (word, rest) = text.split_once(char::is_whitespace).map_or((text, ""), |(w, r)| (w, r.trim()));
@@ -134,6 +138,15 @@ fn action(text: &str) -> Result<Action, String> {
                 Ok(Action::Send { label: label.into(), payload })
             }
             _ => Err("expected 'send NAME [BYTES]'".into()),
+        },
+        "show" => match words[..] {
+            [table, what] => {
+                let shown = Shown::named(table).ok_or_else(|| {
+                    format!("'{table}' is no table; use conntrack or one that 'kubenet render --as' has")
+                })?;
+                Ok(Action::Show { shown, what: what.into() })
+            }
+            _ => Err("expected 'show TABLE MACHINE|POD'".into()),
         },
         "delete" => pod(&words).map(|pod| Action::Delete { pod }),
         "ready" => pod(&words).map(|pod| Action::Ready { pod, ready: true }),
