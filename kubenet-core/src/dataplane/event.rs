@@ -53,6 +53,8 @@ pub enum FlowKind {
     Tunnel,
     /// Fed in from outside.
     Injected,
+    /// A process hands on what it was asked, over a connection of its own.
+    Relayed,
 }
 
 /// Where in the stack something happened, in Linux's words.

@@ -36,6 +36,8 @@ pub struct Skb {
     pub(super) prerouted: bool,
     /// How often it has been wrapped; the kernel gives up at `XMIT_RECURSION_LIMIT` (8).
     pub(super) nesting: u8,
+    /// How many relays in a row have handed on what it is about. Stays with it from machine to machine.
+    pub(super) relays: u8,
 }
 
 impl Skb {
@@ -56,6 +58,7 @@ impl Skb {
             from_socket: false,
             prerouted: false,
             nesting: 0,
+            relays: 0,
         }
     }
 

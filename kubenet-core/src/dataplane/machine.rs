@@ -47,6 +47,8 @@ pub(super) enum Timer {
     Connection { netns: u32, key: ConnectionKey },
     /// Fragments did not all come.
     Fragments { netns: u32, key: FragmentKey },
+    /// A relay waits for a backend, or keeps a socket for this client.
+    Relay { netns: u32, client: ConnectionKey },
 }
 
 impl Timer {
@@ -56,6 +58,7 @@ impl Timer {
             Self::NeighbourRetry { .. } => "neighbour retransmission",
             Self::Connection { .. } => "connection retransmission",
             Self::Fragments { .. } => "fragment reassembly",
+            Self::Relay { .. } => "relay timeout",
         }
     }
 
@@ -70,6 +73,7 @@ impl Timer {
             }
             Self::Connection { key, .. } => Self::Connection { netns, key },
             Self::Fragments { key, .. } => Self::Fragments { netns, key },
+            Self::Relay { client, .. } => Self::Relay { netns, client },
         })
     }
 
@@ -78,7 +82,8 @@ impl Timer {
             Self::NeighbourFlush { netns, .. }
             | Self::NeighbourRetry { netns, .. }
             | Self::Connection { netns, .. }
-            | Self::Fragments { netns, .. } => *netns,
+            | Self::Fragments { netns, .. }
+            | Self::Relay { netns, .. } => *netns,
         }
     }
 }
@@ -249,6 +254,11 @@ impl Machine {
         self.overrun
     }
 
+    /// Whether a relay still looks for a backend for somebody, or hangs up on him.
+    pub fn is_relaying(&self) -> bool {
+        self.netns.iter().flatten().any(|state| state.connections.is_relaying())
+    }
+
     /// The neighbour table of a namespace as it is now, sorted, as `ip neigh` would show it.
     pub fn neighbours(&self, netns: u32) -> Vec<Neighbour> {
         let plan = self.plan.netns.get(netns as usize);
@@ -354,6 +364,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             Timer::NeighbourRetry { link, addr, .. } => self.neighbour_retry(link, addr),
             Timer::Connection { key, .. } => self.connection_timeout(key),
             Timer::Fragments { key, .. } => self.fragments_timeout(key),
+            Timer::Relay { client, .. } => self.relay_timeout(client),
         }
     }
 

@@ -39,5 +39,5 @@ pub use self::guards::PacketView;
 pub use self::ipvs::IpvsConnection;
 pub use self::machine::{Machine, Transmit};
 pub use self::reason::DropReason;
-pub use self::socket::{Client, ClientId, Failure, Notice, NoticeKind};
+pub use self::socket::{Client, ClientId, Failure, Notice, NoticeKind, RELAYS_IN_A_ROW};
 pub use self::world::{Limits, Parked, Stopped, World};

@@ -296,6 +296,7 @@ impl NetnsState {
             Some(is.link_named(name)?.0 as u32)
         };
         self.connections = old.connections;
+        self.connections.replanned(is);
         self.rules = old.rules;
         self.ip_id = old.ip_id;
         self.fragments = old.fragments;

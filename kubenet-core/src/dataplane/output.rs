@@ -20,7 +20,23 @@ use super::reason::DropReason;
 use super::socket::Failure;
 use crate::addr::{Family, MacAddr};
 use crate::packet::{self, ETHERNET_BYTES, IcmpError, Ipv4Meta, number};
-use crate::plan::{Hook, LinkKind, RouteScope, Unknown};
+use crate::plan::{Hook, LinkKind, Origin, RouteScope, Unknown};
+
+/// What is known of a packet of this namespace's own before it is built.
+pub(super) struct Outgoing {
+    pub(super) kind: FlowKind,
+    pub(super) cause: EventId,
+    /// Chosen by the route when `None`.
+    pub(super) src: Option<IpAddr>,
+    pub(super) dst: IpAddr,
+    pub(super) nesting: u8,
+    /// The connection of the packet that it is about.
+    pub(super) ct: Ct,
+    /// How many relays in a row have led to it.
+    pub(super) relays: u8,
+    /// Why it is sent there.
+    pub(super) origin: Option<Origin>,
+}
 
 impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     /// Builds a packet of this namespace's own and sends it. The source is chosen by the route when not given.
@@ -48,6 +64,16 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         ct: Ct,
         build: impl FnOnce(&Ipv4Meta) -> Vec<u8>,
     ) -> Result<EventId, Failure> {
+        self.send_out(Outgoing { kind, cause, src, dst, nesting, ct, relays: 0, origin: None }, build)
+    }
+
+    /// Builds a packet and sends it.
+    pub(super) fn send_out(
+        &mut self,
+        outgoing: Outgoing,
+        build: impl FnOnce(&Ipv4Meta) -> Vec<u8>,
+    ) -> Result<EventId, Failure> {
+        let Outgoing { kind, cause, src, dst, nesting, ct, relays, origin } = outgoing;
         let src = match src {
             Some(src) => src,
             None => self.source_for(dst)?,
@@ -58,7 +84,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         skb.nesting = nesting;
         skb.from_socket = ct == Ct::None;
         skb.ct = ct;
-        self.note(&mut skb, None, Stage::Socket, || (EventKind::Sent, None));
+        skb.relays = relays;
+        self.note(&mut skb, None, Stage::Socket, || (EventKind::Sent, origin));
         let sent = skb.last;
         self.local_out(skb).map(|()| sent)
     }
@@ -213,6 +240,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         for piece in pieces {
             let mut fragment = Skb::new(piece, skb.flow, skb.last);
             fragment.nesting = skb.nesting;
+            fragment.relays = skb.relays;
             self.neighbour_output(link, next, fragment);
         }
     }

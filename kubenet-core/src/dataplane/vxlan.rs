@@ -8,9 +8,11 @@ use alloc::string::ToString;
 use core::net::IpAddr;
 
 use super::choices::Choices;
+use super::conntrack::Ct;
 use super::event::{EventKind, FlowKind, Recorder, Stage};
 use super::frame::Skb;
 use super::machine::Stack;
+use super::output::Outgoing;
 use super::reason::DropReason;
 use crate::addr::{Family, MacAddr};
 use crate::packet::{self, Ip, VXLAN_HEADER_BYTES};
@@ -55,7 +57,17 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         });
         let (vni, dport, src) = (vxlan.vni, vxlan.port, vxlan.local);
         let (cause, nesting) = (skb.last, skb.nesting + 1);
-        let sent = self.send_with(FlowKind::Tunnel, cause, src, remote, nesting, |meta| {
+        let outgoing = Outgoing {
+            kind: FlowKind::Tunnel,
+            cause,
+            src,
+            dst: remote,
+            nesting,
+            ct: Ct::None,
+            relays: skb.relays,
+            origin: None,
+        };
+        let sent = self.send_out(outgoing, |meta| {
             // `df` is unset by default: the outer packet may be fragmented.
             let outer = packet::Ipv4Meta { dont_fragment: false, ..*meta };
             packet::vxlan_encapsulate(&outer, sport, dport, vni, &skb.bytes)
@@ -112,7 +124,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 remotes.push(ip.src);
             }
         }
-        let inner = Skb::new(inner, skb.flow, skb.last);
+        let mut inner = Skb::new(inner, skb.flow, skb.last);
+        inner.relays = skb.relays;
         self.io.hand_over(self.st.index, link, inner);
         true
     }

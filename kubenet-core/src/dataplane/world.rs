@@ -112,6 +112,11 @@ impl<'p, P: PlanSource + ?Sized> World<'p, P> {
         self.machines.iter().map(|(id, machine)| (*id, machine))
     }
 
+    /// Whether a relay of a machine still looks for a backend for somebody, or hangs up on him.
+    pub fn is_relaying(&self) -> bool {
+        self.machines.values().any(Machine::is_relaying)
+    }
+
     /// What a segment is, if it was met.
     pub fn segment(&self, id: SegmentId) -> Option<&Segment> {
         self.segments.get(&id).map(|s| &s.plan)

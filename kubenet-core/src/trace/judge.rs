@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use super::path::{Events, Path};
 use super::run::Request;
@@ -11,8 +12,8 @@ use super::{Case, Delivery, Experience, FlowRecord, Hop, Outcome, Reason, Reply,
 use crate::cluster::{Cluster, Pod};
 use crate::compile;
 use crate::dataplane::{
-    DropReason, Event, EventId, EventKind, Failure, FlowId, Log, Notice, NoticeKind, Place, Probability,
-    Stage, Stopped, World,
+    DropReason, Event, EventId, EventKind, Failure, FlowId, FlowKind, Log, Notice, NoticeKind, Place,
+    Probability, RELAYS_IN_A_ROW, Stage, Stopped, World,
 };
 use crate::observe::is_observed;
 use crate::packet::{self, Side, describe};
@@ -28,9 +29,17 @@ pub(super) struct Judge<'r, 'p, P: PlanSource + ?Sized> {
 
 /// Whether two cases tell the asker the same.
 pub(super) fn same_answer(a: &Case, b: &Case) -> bool {
-    (a.outcome, a.verdict, &a.reason, &a.delivered_to, &a.source_seen)
-        == (b.outcome, b.verdict, &b.reason, &b.delivered_to, &b.source_seen)
+    (a.outcome, a.verdict, &a.reason, &a.delivered_to, source_of(a))
+        == (b.outcome, b.verdict, &b.reason, &b.delivered_to, source_of(b))
         && sent_to(a) == sent_to(b)
+}
+
+/// The source that the receiver saw; which of its ports a relay took says nothing.
+fn source_of(case: &Case) -> Option<(IpAddr, Option<u16>)> {
+    let source = case.source_seen.as_ref()?;
+    let gets = |hop: &Hop| matches!(hop.event, EventKind::Delivered { .. });
+    let relayed = case.hops.split_last().is_some_and(|(_, before)| before.iter().any(gets));
+    Some((source.ip, source.port.filter(|_| !relayed)))
 }
 
 /// Where the packet of a case was translated to, where it was not delivered: nobody else tells the ends apart.
@@ -92,9 +101,13 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
         }
     }
 
-    /// The way of a packet that has not ended: as far as it came.
+    /// The way of a packet that has not ended: as far as it came, or what a relay made of it.
     fn unfinished(&self) -> Path {
-        let last = self.log.events().iter().rposition(|event| event.flow == FlowId(0));
+        let relayed = |flow: FlowId| {
+            self.log.flows().get(flow.0 as usize).is_some_and(|flow| flow.kind == FlowKind::Relayed)
+        };
+        let is_of_it = |event: &Event| event.flow == FlowId(0) || relayed(event.flow);
+        let last = self.log.events().iter().rposition(is_of_it);
         last.map_or_else(Vec::new, |place| Events(self.log).back(EventId(place as u32)))
     }
 
@@ -120,6 +133,9 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
             EventKind::Dropped { reason: DropReason::IpInhdr, .. } if circle.is_some() => {
                 let text = circle.unwrap_or_default();
                 (Outcome::Loop, Some(self.reason(&place, text, Some(DropReason::IpInhdr))))
+            }
+            EventKind::Dropped { reason, why } if events.relays(path) >= usize::from(RELAYS_IN_A_ROW) => {
+                (Outcome::Loop, Some(self.reason(&place, why.clone(), Some(*reason))))
             }
             EventKind::Dropped { reason, why } => {
                 let told = reply.is_some() || self.caused_a_reply(end);
@@ -229,7 +245,7 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
     }
 
     /// Whether the packet was delivered to somebody else than the one that the address belongs to, who did not hand it on: a node
-    /// that changes the destination of a packet to one of its ports does as it is meant to.
+    /// that changes the destination of a packet to one of its ports, or relays it, does as it is meant to.
     fn is_wrong_peer(&self, request: &[EventId]) -> bool {
         let Some(intended) = self.request.intended else { return false };
         let handed_on = |id: &EventId| {
@@ -240,7 +256,8 @@ impl<P: PlanSource + ?Sized> Judge<'_, '_, P> {
                     event.place,
                     Place::Netns { machine, netns, .. } if (machine, netns) == intended
                 );
-                forward && there
+                let relayed = matches!(event.kind, EventKind::Delivered { .. }) && request.last() != Some(id);
+                (forward || relayed) && there
             })
         };
         self.end_place(request).is_some_and(|(machine, netns, _)| (machine, netns) != intended)
@@ -395,6 +412,7 @@ fn verdict_of(notices: &[Notice]) -> Verdict {
         Some(NoticeKind::Answered) => Verdict::Answered,
         Some(NoticeKind::Refused) => Verdict::Refused,
         Some(NoticeKind::Reset) => Verdict::Reset,
+        Some(NoticeKind::Closed) => Verdict::Closed,
         Some(NoticeKind::Failed(failure)) => match failure {
             Failure::PortUnreachable => Verdict::Refused,
             Failure::NetUnreachable

@@ -196,6 +196,8 @@ pub enum Verdict {
     Refused,
     /// `ECONNRESET` after it was up.
     Reset,
+    /// The other side ended the connection after it was up, in order but without an answer.
+    Closed,
     /// No answer in time.
     Timeout,
     /// `EHOSTUNREACH`, `ENETUNREACH` and their like.
@@ -216,6 +218,7 @@ impl Verdict {
             Self::Answered => "answered",
             Self::Refused => "refused",
             Self::Reset => "reset",
+            Self::Closed => "closed",
             Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
             Self::WrongPeer => "wrong-peer",

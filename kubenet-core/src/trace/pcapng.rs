@@ -95,6 +95,7 @@ fn flow_word(flow: &FlowRecord) -> &'static str {
         FlowKind::IcmpError => "ICMP error",
         FlowKind::Tunnel => "tunnel",
         FlowKind::Injected => "injected",
+        FlowKind::Relayed => "relayed",
     }
 }
 

@@ -238,7 +238,9 @@ pub(crate) fn attempt<P: PlanSource + ?Sized, C: Choices>(
                     notices.push(notice);
                 }
             }
-            lost.get() || notices.iter().any(|notice| is_final(notice, id, wants_data))
+            // Who is connected to a relay is not at a backend yet.
+            let is_over = notices.iter().any(|notice| is_final(notice, id, wants_data));
+            lost.get() || is_over && !world.is_relaying()
         };
         let stop = || full.get() || cancelled();
         let stopped = world.run(limits, choices, &mut log, &mut done, &stop);
@@ -263,6 +265,7 @@ fn is_final(notice: &Notice, client: ClientId, wants_data: bool) -> bool {
             NoticeKind::Answered
             | NoticeKind::Refused
             | NoticeKind::Reset
+            | NoticeKind::Closed
             | NoticeKind::Failed(_)
             | NoticeKind::TimedOut => true,
         }

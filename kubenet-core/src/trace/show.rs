@@ -132,6 +132,7 @@ fn asides(case: &Case, out: &mut Vec<Line>) {
             FlowKind::Reply => "reply",
             FlowKind::IcmpError => "ICMP error",
             FlowKind::Tunnel => "tunnel packet",
+            FlowKind::Relayed => "relay",
             FlowKind::Request | FlowKind::Retransmission | FlowKind::Neighbour | FlowKind::Injected => {
                 continue;
             }
@@ -168,10 +169,15 @@ fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut
         let first = place == 0;
         // The end of the way is told as the outcome; that of a reply too, but for a drop.
         let ends = place == last && matches!(hop.event, EventKind::Delivered { .. });
+        // A relay gets the packet, and sends one of its own.
+        let gets = matches!(hop.event, EventKind::Delivered { .. }) && place != last;
+        let sends = place.checked_sub(1).and_then(|before| hops.get(before)).is_some_and(|before| {
+            hop.event == EventKind::Sent && matches!(before.event, EventKind::Delivered { .. })
+        });
         let shown = match detail {
             _ if idle.get(place) == Some(&true) => false,
             Detail::Full => true,
-            Detail::Changes => first || (!ends && matters(hop)),
+            Detail::Changes => first || gets || sends || (!ends && matters(hop)),
         };
         let again = detail == Detail::Changes && hop.event == EventKind::TtlDecremented && {
             let place = hop.place().to_string();
@@ -482,6 +488,7 @@ fn verdict_line(trace: &Trace, case: &Case) -> Line {
         Verdict::Unknown => Style::Open,
         Verdict::Refused
         | Verdict::Reset
+        | Verdict::Closed
         | Verdict::Timeout
         | Verdict::Unreachable
         | Verdict::WrongPeer
@@ -499,6 +506,7 @@ fn verdict_line(trace: &Trace, case: &Case) -> Line {
         Verdict::Answered => format!("{from} gets an answer"),
         Verdict::Refused => format!("{from}: connection refused"),
         Verdict::Reset => format!("{from}: connection reset by peer"),
+        Verdict::Closed => format!("{from} is connected, and the other side closes without an answer"),
         Verdict::Timeout => format!("{from} gets no answer"),
         Verdict::Unreachable => format!("{from}: {}", case.client.last().map_or("unreachable", |c| &c.text)),
         Verdict::WrongPeer => format!("{from} reaches somebody else"),

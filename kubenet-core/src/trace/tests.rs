@@ -3,6 +3,8 @@
     reason = "the capture reader has more kinds of blocks than are asked about"
 )]
 
+mod relay;
+
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;

@@ -4,3 +4,4 @@
 mod host;
 mod ip;
 mod link;
+mod relay;

@@ -1,10 +1,12 @@
 //! Sockets: local delivery, listeners, and connections as their clients live through them.
 //!
 //! In: packets for this namespace, and [`Client`]s that want something. Out: answers, and [`Notice`]s. A listener
-//! accepts and echoes (the process behind a port is an assumption that the plan states); what a port without a socket
-//! does is the plan's [`Undeclared`]. Sources: `net/ipv4/ip_input.c`, `tcp_ipv4.c`, `udp.c`; RFC 9293, RFC 9260.
+//! accepts and echoes, or hands on what it gets ([`relay`]; the process behind a port is an assumption that the plan states);
+//! what a port without a socket does is the plan's [`Undeclared`]. Sources: `net/ipv4/ip_input.c`, `tcp_ipv4.c`, `udp.c`; RFC 9293, RFC 9260.
 
+mod relay;
 mod tcp;
+mod turns;
 
 use alloc::format;
 use alloc::string::String;
@@ -14,17 +16,21 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::choices::Choices;
+use super::conntrack::Ct;
 use super::event::{EventId, EventKind, FlowKind, Recorder, Stage};
 use super::frame::Skb;
 use super::hooks::transport;
 use super::icmp::{fragment_words, reassemble};
 use super::machine::{Stack, Timer};
 use super::netns::{FragmentKey, Map, Pieces};
+use super::output::Outgoing;
 use super::reason::DropReason;
 use crate::addr::{Family, Protocol};
 use crate::packet::{self, Chunk, IcmpError, Ip};
-use crate::plan::{Hook, Origin, Process, SocketState, Undeclared};
+use crate::plan::{Hook, Netns, Origin, Process, Socket, SocketState, Undeclared};
 use crate::time::{Duration, Instant};
+
+pub use self::relay::RELAYS_IN_A_ROW;
 
 /// Something that a process wants from the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +78,10 @@ pub enum NoticeKind {
     Answered,
     /// Refused: RST to the SYN, ABORT to the INIT, or port unreachable.
     Refused,
-    /// Ended by the other side after it was up.
+    /// Ended by the other side after it was up, with RST.
     Reset,
+    /// Ended by the other side after it was up, with FIN.
+    Closed,
     /// The network or this machine said no.
     Failed(Failure),
     /// Nothing came in time.
@@ -131,12 +139,40 @@ enum State {
     /// Answered a SYN, waits for the ACK.
     Answered,
     Established,
+    /// The process has closed it; its FIN waits until what was sent before is acknowledged.
+    Draining,
+    /// FIN is sent.
+    Closing,
     Done,
+}
+
+/// Whose end of a connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// A process that listens and answers.
+    Listener,
+    /// A client of the model.
+    Client(ClientId),
+    /// A relay, toward its client.
+    Accepted,
+    /// A relay, toward the backend that it asks for this connection of its client.
+    Dialled(ConnectionKey),
+}
+
+impl Owner {
+    /// Who gets what arrives, in words.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Client(_) => "the client",
+            Self::Listener => "the process",
+            Self::Accepted | Self::Dialled(_) => "the relay",
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Connection {
-    client: Option<ClientId>,
+    owner: Owner,
     state: State,
     /// The next sequence number to send.
     seq: u32,
@@ -158,6 +194,7 @@ pub(super) struct Connections {
     /// The ports that clients send from: nothing listens there, and each talks to one peer.
     client_ports: Map<(Protocol, IpAddr, u16), ()>,
     path_mtus: Map<IpAddr, u32>,
+    relays: relay::Relays,
 }
 
 impl Connections {
@@ -168,16 +205,75 @@ impl Connections {
     pub(super) fn path_mtu(&self, dst: IpAddr) -> Option<u32> {
         self.path_mtus.get(&dst).copied()
     }
+
+    /// The namespace has another plan.
+    pub(super) fn replanned(&mut self, plan: &Netns) {
+        self.relays.replanned(plan);
+    }
+
+    /// Forgets a connection that nothing more is expected of.
+    fn forget(&mut self, key: &ConnectionKey) {
+        self.by_key.remove(key);
+        self.client_ports.remove(&(key.protocol, key.local.0, key.local.1));
+    }
 }
 
 /// Who gets a packet.
 enum Listener {
-    /// A socket, and what is worth saying of its process.
-    Socket(Origin, String),
+    /// A process.
+    Socket(Bound),
     /// Nothing says whether there is one.
     Unsaid,
     /// Nobody: the origin of the proof, if one was given.
     Nobody(Option<Origin>),
+}
+
+/// What is bound to a port.
+struct Bound {
+    addr: Option<IpAddr>,
+    state: SocketState,
+    process: Process,
+    origin: Origin,
+}
+
+impl Bound {
+    fn of(socket: &Socket) -> Self {
+        let Socket { addr, state, process, origin, .. } = socket;
+        Self { addr: *addr, state: *state, process: process.clone(), origin: origin.clone() }
+    }
+}
+
+/// What is bound to an address and port: what listens, before what is known to be closed. Sockets that are made on demand are
+/// asked for where the plan lists none.
+fn bound_socket(plan: &Netns, protocol: Protocol, dst: IpAddr, dport: u16) -> Option<Bound> {
+    let fits = |socket: &Socket| {
+        let bound = match socket.addr {
+            None => true,
+            Some(IpAddr::V4(a)) if a.is_unspecified() => dst.is_ipv4(),
+            Some(IpAddr::V6(a)) if a.is_unspecified() => true,
+            Some(addr) => addr == dst,
+        };
+        // A relay copies streams and datagrams; it serves no SCTP.
+        let served = protocol != Protocol::Sctp || !matches!(socket.process, Process::Relay(_));
+        socket.protocol == protocol && socket.port == dport && bound && served
+    };
+    let mut closed = None;
+    for socket in &plan.sockets {
+        if !fits(socket) {
+            continue;
+        }
+        match socket.state {
+            SocketState::Listen => return Some(Bound::of(socket)),
+            SocketState::Closed => closed = Some(socket),
+        }
+    }
+    match closed {
+        Some(socket) => Some(Bound::of(socket)),
+        None => {
+            let made = plan.more_sockets.socket(protocol, Family::of(dst), dport);
+            made.filter(|socket| fits(socket)).as_ref().map(Bound::of)
+        }
+    }
 }
 
 /// How long a client waits for the answer to a datagram or echo.
@@ -203,12 +299,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let src = match src {
             Ok(src) => src,
             Err(failure) => {
-                // Nothing can be sent, but the trace shows where it ended.
-                let bytes = self.first_packet(&client, client.dst, 0, 536);
-                let mut skb = self.make(FlowKind::Request, EventId::NONE, bytes);
-                self.note(&mut skb, None, Stage::Socket, || (EventKind::Sent, None));
-                let why = || (format!("{failure}"), None);
-                let event = self.drop(skb, None, Stage::Route, DropReason::IpOutNoRoutes, why);
+                let event = self.unsendable((FlowKind::Request, EventId::NONE), &client, failure, None);
                 self.tell(id, NoticeKind::Failed(failure), event);
                 return;
             }
@@ -224,7 +315,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             return;
         }
         let connection = Connection {
-            client: Some(id),
+            owner: Owner::Client(id),
             state: State::Opening,
             seq: initial_sequence(&key),
             ack: 0,
@@ -252,7 +343,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             Protocol::Udp | Protocol::Icmp => DATAGRAM_WAIT,
         };
         connection.deadline = self.now + wait;
-        let (deadline, cause) = (connection.deadline, connection.sent);
+        let (deadline, cause, owner) = (connection.deadline, connection.sent, connection.owner);
         let client = Client {
             netns: self.st.index,
             protocol: key.protocol,
@@ -264,10 +355,18 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         };
         let netns = self.st.index;
         self.io.wake_at(deadline, Timer::Connection { netns, key });
-        let cause = if tries == 1 { EventId::NONE } else { cause };
-        let sent = self.send_with(kind, cause, Some(key.local.0), key.remote.0, 0, |meta| {
-            build_first(meta, &client, seq, mss)
-        });
+        let (relays, origin) = self.st.connections.relays.behind(owner);
+        let outgoing = Outgoing {
+            kind,
+            cause,
+            src: client.src,
+            dst: client.dst,
+            nesting: 0,
+            ct: Ct::None,
+            relays,
+            origin: origin.filter(|_| R::ON),
+        };
+        let sent = self.send_out(outgoing, |meta| build_first(meta, &client, seq, mss));
         match sent {
             Ok(event) => {
                 if let Some(connection) = self.st.connections.by_key.get_mut(&key) {
@@ -283,7 +382,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     pub(super) fn send_more(&mut self, id: ClientId, payload: u16) -> bool {
         let connections = &mut self.st.connections.by_key;
         #[allow(clippy::iter_over_hash_type, reason = "a client has one connection")]
-        let found = connections.iter_mut().find(|(_, connection)| connection.client == Some(id));
+        let found = connections.iter_mut().find(|(_, connection)| connection.owner == Owner::Client(id));
         let Some((key, connection)) = found else { return false };
         let key = *key;
         connection.payload = payload;
@@ -301,6 +400,21 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 true
             }
         }
+    }
+
+    /// Nothing can be sent, but the trace shows where it ended.
+    fn unsendable(
+        &mut self,
+        (kind, cause): (FlowKind, EventId),
+        client: &Client,
+        failure: Failure,
+        origin: Option<Origin>,
+    ) -> EventId {
+        let bytes = self.first_packet(client, client.dst, 0, 536);
+        let mut skb = self.make(kind, cause, bytes);
+        self.note(&mut skb, None, Stage::Socket, || (EventKind::Sent, origin));
+        let why = || (format!("{failure}"), None);
+        self.drop(skb, None, Stage::Route, DropReason::IpOutNoRoutes, why)
     }
 
     fn first_packet(&self, client: &Client, src: IpAddr, seq: u32, mss: u16) -> alloc::vec::Vec<u8> {
@@ -334,13 +448,17 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             return;
         }
         connection.state = State::Done;
-        if let Some(client) = connection.client {
-            let kind = if failure == Failure::PortUnreachable {
-                NoticeKind::Refused
-            } else {
-                NoticeKind::Failed(failure)
-            };
-            self.tell(client, kind, event);
+        match connection.owner {
+            Owner::Client(client) => {
+                let kind = if failure == Failure::PortUnreachable {
+                    NoticeKind::Refused
+                } else {
+                    NoticeKind::Failed(failure)
+                };
+                self.tell(client, kind, event);
+            }
+            owner @ Owner::Dialled(_) => self.relay_lost(key, owner, event),
+            Owner::Listener | Owner::Accepted => {}
         }
     }
 
@@ -349,24 +467,27 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         if connection.deadline > self.now {
             return;
         }
-        let (state, tries, client) = (connection.state, connection.tries, connection.client);
+        let (state, tries, owner) = (connection.state, connection.tries, connection.owner);
         match (state, key.protocol) {
             (State::Done | State::Answered, _) => {}
             (State::Opening, Protocol::Tcp) if tries <= tcp::SYN_RETRIES => {
                 self.send_first(key, FlowKind::Retransmission);
             }
             (State::Opening, Protocol::Sctp) if tries <= 8 => self.send_first(key, FlowKind::Retransmission),
-            (State::Opening, _) => self.give_up(key, client),
-            (State::Established, _) => self.tcp_data_timeout(key),
+            (State::Opening, _) => self.give_up(key, owner),
+            (State::Established | State::Draining, _) => self.tcp_data_timeout(key),
+            (State::Closing, _) => self.tcp_finish_timeout(key),
         }
     }
 
-    fn give_up(&mut self, key: ConnectionKey, client: Option<ClientId>) {
+    fn give_up(&mut self, key: ConnectionKey, owner: Owner) {
         if let Some(connection) = self.st.connections.by_key.get_mut(&key) {
             connection.state = State::Done;
             let event = connection.sent;
-            if let Some(client) = client {
-                self.tell(client, NoticeKind::TimedOut, event);
+            match owner {
+                Owner::Client(client) => self.tell(client, NoticeKind::TimedOut, event),
+                Owner::Accepted | Owner::Dialled(_) => self.relay_lost(key, owner, event),
+                Owner::Listener => {}
             }
         }
     }
@@ -389,9 +510,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             }
             return;
         }
-        let opening = self.st.connections.by_key.get(&key).is_some_and(|c| c.state == State::Opening);
-        if opening {
-            self.fail(key, failure, event);
+        let Some(connection) = self.st.connections.by_key.get(&key) else { return };
+        match (key.protocol, connection.owner, connection.state) {
+            // The next read of a connected socket fails, and the process ends.
+            (Protocol::Udp, Owner::Dialled(client), _) => self.relay_forget_datagrams(client),
+            (_, _, State::Opening) => self.fail(key, failure, event),
+            (_, _, State::Answered | State::Established | State::Draining | State::Closing | State::Done) => {
+            }
         }
     }
 
@@ -462,7 +587,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let pieces = self.st.fragments.remove(&key)?;
         self.st.fragment_bytes = self.st.fragment_bytes.saturating_sub(pieces.bytes);
         let last = pieces.frames.last()?;
+        let relays = last.relays;
         let mut skb = Skb::new(whole, last.flow, last.last);
+        skb.relays = relays;
         self.note(&mut skb, Some(link), Stage::Input, || (EventKind::Reassembled, None));
         Some(skb)
     }
@@ -482,24 +609,10 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     fn listener(&self, protocol: Protocol, dst: IpAddr, dport: u16) -> Listener {
-        let mut closed = None;
-        for socket in &self.plan.sockets {
-            let bound = match socket.addr {
-                None => true,
-                Some(IpAddr::V4(a)) if a.is_unspecified() => dst.is_ipv4(),
-                Some(IpAddr::V6(a)) if a.is_unspecified() => true,
-                Some(addr) => addr == dst,
-            };
-            if socket.protocol != protocol || socket.port != dport || !bound {
-                continue;
-            }
-            match socket.state {
-                SocketState::Listen => {
-                    return Listener::Socket(socket.origin.clone(), words_of(&socket.process));
-                }
-                SocketState::Closed => closed = Some(socket.origin.clone()),
-            }
-        }
+        let closed = match bound_socket(self.plan, protocol, dst, dport) {
+            Some(bound) if bound.state == SocketState::Listen => return Listener::Socket(bound),
+            bound => bound.map(|bound| bound.origin),
+        };
         let of_a_client = self.st.connections.client_ports.contains_key(&(protocol, dst, dport));
         match (closed, self.plan.undeclared) {
             (Some(origin), _) => Listener::Nobody(Some(origin)),
@@ -508,24 +621,28 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         }
     }
 
-    /// Notes the delivery to a listener; `None` (and the packet) when nobody listens.
+    /// Notes the delivery to a listener (`None`: nothing says whether there is one); gives the packet back when nobody listens.
     #[allow(clippy::result_large_err, reason = "the packet goes on either way")]
-    fn accept(&mut self, link: u32, key: &ConnectionKey, skb: Skb) -> Result<Skb, (Skb, Option<Origin>)> {
-        let mut process = String::new();
-        let origin = match self.listener(key.protocol, key.local.0, key.local.1) {
-            Listener::Socket(origin, words) => {
-                process = words;
-                Some(origin)
-            }
+    fn accept(
+        &mut self,
+        link: u32,
+        key: &ConnectionKey,
+        skb: Skb,
+    ) -> Result<(Skb, Option<Bound>), (Skb, Option<Origin>)> {
+        let bound = match self.listener(key.protocol, key.local.0, key.local.1) {
+            Listener::Socket(bound) => Some(bound),
             Listener::Unsaid => None,
             Listener::Nobody(origin) => return Err((skb, origin)),
         };
         let mut skb = skb;
         self.note(&mut skb, Some(link), Stage::Socket, || {
-            let listener = origin.is_some().then(|| format!("{}/{}{process}", key.protocol, key.local.1));
+            let words =
+                |bound: &Bound| format!("{}/{}{}", key.protocol, key.local.1, words_of(&bound.process));
+            let listener = bound.as_ref().map(words);
+            let origin = bound.as_ref().map(|bound| bound.origin.clone());
             (EventKind::Delivered { listener, port: Some(key.local.1) }, origin)
         });
-        Ok(skb)
+        Ok((skb, bound))
     }
 
     fn refuse(&mut self, link: u32, key: &ConnectionKey, skb: Skb, origin: Option<Origin>) -> EventId {
@@ -533,6 +650,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         self.drop(skb, Some(link), Stage::Socket, DropReason::NoSocket, || {
             (format!("nothing listens on {protocol} port {port}"), origin)
         })
+    }
+
+    fn hand_to(&mut self, owner: Owner, link: u32, skb: &mut Skb, key: &ConnectionKey) {
+        let port = Some(key.local.1);
+        self.note(skb, Some(link), Stage::Socket, || {
+            (EventKind::Delivered { listener: Some(owner.words().into()), port }, None)
+        });
     }
 
     fn hand_to_client(&mut self, link: u32, skb: &mut Skb, key: &ConnectionKey) {
@@ -546,16 +670,27 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         if self.vxlan_input(link, ip, &skb) {
             return;
         }
-        if let Some(connection) = self.st.connections.by_key.get_mut(&key)
-            && let Some(client) = connection.client
-        {
-            connection.state = State::Done;
-            self.hand_to_client(link, &mut skb, &key);
-            self.tell(client, NoticeKind::Answered, skb.last);
-            return;
+        if let Some(connection) = self.st.connections.by_key.get_mut(&key) {
+            match connection.owner {
+                Owner::Client(client) => {
+                    connection.state = State::Done;
+                    self.hand_to_client(link, &mut skb, &key);
+                    self.tell(client, NoticeKind::Answered, skb.last);
+                    return;
+                }
+                Owner::Dialled(client) => {
+                    self.hand_to(Owner::Dialled(client), link, &mut skb, &key);
+                    self.relay_answered(client, ip, &skb);
+                    return;
+                }
+                Owner::Listener | Owner::Accepted => {}
+            }
         }
         match self.accept(link, &key, skb) {
-            Ok(skb) => {
+            Ok((skb, Some(bound))) if matches!(bound.process, Process::Relay(_)) => {
+                self.relay_datagram(link, key, &bound, ip, skb);
+            }
+            Ok((skb, _)) => {
                 let payload = packet::l4_bytes(&skb.bytes, ip).get(8..).unwrap_or(&[]).to_vec();
                 // To a broadcast or multicast address the route chooses who answers (`ip_route_output_key`).
                 let source = Some(key.local.0).filter(|addr| self.st.local_link(*addr).is_some());
@@ -578,7 +713,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             return;
         }
         connection.state = State::Done;
-        if let Some(client) = connection.client {
+        if let Owner::Client(client) = connection.owner {
             self.tell(client, NoticeKind::Answered, skb.last);
         }
     }
@@ -595,10 +730,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 packet::sctp(meta, key.local.1, key.remote.1, tag, chunk, own_tag)
             });
         };
-        let known = self.st.connections.by_key.get(&key).and_then(|c| Some((c.client?, c.state)));
+        let known = self.st.connections.by_key.get(&key).and_then(|c| match c.owner {
+            Owner::Client(client) => Some((client, c.state)),
+            Owner::Listener | Owner::Accepted | Owner::Dialled(_) => None,
+        });
         match (chunk, known) {
             (Chunk::Init, _) => match self.accept(link, &key, skb) {
-                Ok(skb) => answer(self, FlowKind::Reply, skb.last, peer_tag, Chunk::InitAck),
+                Ok((skb, _)) => answer(self, FlowKind::Reply, skb.last, peer_tag, Chunk::InitAck),
                 Err((skb, origin)) => {
                     let cause = self.refuse(link, &key, skb, origin);
                     answer(self, FlowKind::Reply, cause, peer_tag, Chunk::Abort);
@@ -620,7 +758,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 self.tell(client, NoticeKind::Refused, skb.last);
             }
             (Chunk::CookieEcho, _) => match self.accept(link, &key, skb) {
-                Ok(skb) => answer(self, FlowKind::Data, skb.last, peer_tag, Chunk::CookieAck),
+                Ok((skb, _)) => answer(self, FlowKind::Data, skb.last, peer_tag, Chunk::CookieAck),
                 Err((skb, origin)) => {
                     self.refuse(link, &key, skb, origin);
                 }
@@ -674,6 +812,7 @@ impl fmt::Display for NoticeKind {
             Self::Answered => f.write_str("answered"),
             Self::Refused => f.write_str("refused"),
             Self::Reset => f.write_str("reset"),
+            Self::Closed => f.write_str("closed by the other side"),
             Self::Failed(failure) => write!(f, "{failure}"),
             Self::TimedOut => f.write_str("timed out"),
         }
@@ -684,6 +823,11 @@ impl fmt::Display for NoticeKind {
 fn words_of(process: &Process) -> String {
     match process {
         Process::Http { status } if *status != 200 => format!(", which answers HTTP {status}"),
-        Process::Http { .. } | Process::Echo | Process::Relay(_) => String::new(),
+        Process::Relay(relay) => match relay.backends.as_slice() {
+            [] => ", which has nobody to hand it to".into(),
+            [only] => format!(", which hands it to {}", core::net::SocketAddr::new(only.addr, only.port)),
+            several => format!(", which hands it to one of {} backends", several.len()),
+        },
+        Process::Http { .. } | Process::Echo => String::new(),
     }
 }
