@@ -1,16 +1,12 @@
 //! What kube-proxy and the others that write rules do on a node.
 //!
-//! In: a node of a cluster. Out: its rules, made when a packet looks them up ([`NodeSupply`]), and in mode `ipvs` the link that has
-//! the addresses of Services. In mode `userspace`, which is not compiled, a packet that kube-proxy would touch meets a rule whose
-//! action is unknown, with the words that a trace shows; every other packet passes.
+//! In: a node of a cluster. Out: its rules, made when a packet looks them up ([`NodeSupply`]); in mode `ipvs` the link that has
+//! the addresses of Services, and in mode `userspace` the sockets of kube-proxy. What another CNI does to packets that leave the pod
+//! network is a rule whose action is unknown, with the words that a trace shows.
 
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-
-use ipnet::IpNet;
 
 use super::kernel::{own_link, setting_origin};
 use super::node::CARD;
@@ -19,40 +15,35 @@ use crate::addr::Family;
 use crate::cluster::{Cluster, Cni, Node, ProxyMode};
 use crate::origin::Origin;
 use crate::plan::{
-    Action, Address, Chain, Hook, LinkKind, MachinePlan, Match, Netfilter, Netns, Protocol, RouteScope, Rule,
-    Unknown,
+    Action, Address, Chain, Hook, LinkKind, MachinePlan, Match, MoreSockets, Netfilter, Netns, RouteScope,
+    Rule, Unknown,
 };
 
-/// `dstnat` and `srcnat` of `enum nf_ip_hook_priorities`.
-const DSTNAT: i32 = -100;
+/// `srcnat` of `enum nf_ip_hook_priorities`.
 const SRCNAT: i32 = 100;
 /// What a dummy device gets (`ether_setup`).
 const DUMMY_MTU: u32 = 1500;
-/// The API server's default node port range.
-const NODE_PORTS: (u16, u16) = (30000, 32767);
 
 /// Adds a node's rules.
 pub(super) fn add(cluster: &Cluster, node: &Node, plan: &mut MachinePlan) {
     let Some(host) = plan.netns.first_mut() else { return };
-    let supply = cluster.node_named(&node.name).and_then(|place| NodeSupply::new(cluster, place));
-    let compiled = supply.is_some();
-    match supply {
-        Some(supply) => {
-            if cluster.settings.proxy_mode.value == ProxyMode::Ipvs {
-                add_dummy(cluster, node, &supply, host);
-            }
-            host.netfilter = Netfilter::Supplied(Arc::new(supply));
+    if let Some(supply) = cluster.node_named(&node.name).and_then(|place| NodeSupply::new(cluster, place)) {
+        if cluster.settings.proxy_mode.value == ProxyMode::Ipvs {
+            add_dummy(cluster, node, &supply, host);
         }
-        None => {
-            let rules = service_rules(cluster, node);
-            if !rules.is_empty() {
-                host.chains.push(chain("services", Hook::Prerouting, DSTNAT, rules.clone()));
-                host.chains.push(chain("services", Hook::Output, DSTNAT, rules));
-            }
+        if let Some(sockets) = supply.sockets() {
+            host.more_sockets = MoreSockets::Supplied(Arc::new(sockets));
         }
+        host.netfilter = Netfilter::Supplied(Arc::new(supply));
     }
-    if !compiled || matches!(cluster.settings.cni.value, Cni::Other(_)) {
-        host.chains.push(chain("masquerade", Hook::Postrouting, SRCNAT, Vec::from([masquerade(cluster)])));
+    if matches!(cluster.settings.cni.value, Cni::Other(_)) {
+        host.chains.push(Chain {
+            name: "masquerade".into(),
+            hook: Hook::Postrouting,
+            priority: SRCNAT,
+            policy: Action::Accept,
+            rules: Vec::from([masquerade(cluster)]),
+        });
     }
 }
 
@@ -78,92 +69,23 @@ pub(super) fn sets_route_localnet(cluster: &Cluster, node: u32) -> bool {
             .is_some_and(|config| config.node_ip.is_some() && config.effective_localhost_node_ports())
 }
 
-fn chain(name: &str, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
-    Chain { name: name.into(), hook, priority, policy: Action::Accept, rules }
-}
-
-fn unknown(why: String, what_would_settle_it: String) -> Action {
-    Action::Unknown(Unknown { why, what_would_settle_it })
-}
-
-fn service_rules(cluster: &Cluster, node: &Node) -> Vec<Rule> {
-    let settings = &cluster.settings;
-    let mode = settings.proxy_mode.value;
-    let settle = || format!("the node's own rules: iptables-save or nft list ruleset on {}", node.name);
-    let mut rules = Vec::new();
-    let ranges = settings.service_cidr.value.clone();
-    if !ranges.is_empty() {
-        let why = format!("kube-proxy's {mode} rules for Services are not modelled");
-        let origin = setting_origin(&settings.service_cidr, "serviceCidr");
-        let matches = Vec::from([Match::Destination(ranges)]);
-        rules.push(Rule { matches, action: unknown(why, settle()), origin });
-    }
-    let mut protocols: Vec<Protocol> = cluster
-        .services
-        .iter()
-        .flat_map(|service| &service.ports)
-        .filter_map(|port| port.node_port.map(|_| port.protocol))
-        .collect();
-    protocols.sort_unstable();
-    protocols.dedup();
-    let own: Vec<IpNet> = node.addresses.iter().copied().map(IpNet::from).collect();
-    for protocol in protocols {
-        let why = format!("kube-proxy's {mode} rules for node ports are not modelled");
-        let (low, high) = NODE_PORTS;
-        let matches =
-            Vec::from([Match::Protocol(protocol), Match::Destination(own.clone()), Match::Dport(low, high)]);
-        rules.push(Rule { matches, action: unknown(why, settle()), origin: node.origin.clone() });
-    }
-    rules.extend(host_port_rules(cluster, node, &own));
-    rules
-}
-
-/// Host ports of the pods of this node (the portmap plugin's).
-fn host_port_rules(cluster: &Cluster, node: &Node, own: &[IpNet]) -> Vec<Rule> {
-    let Some(place) = cluster.node_named(&node.name) else { return Vec::new() };
-    let ports = super::node::own_pods(cluster, place).flat_map(|(_, pod)| {
-        pod.containers.iter().flat_map(|c| &c.ports).filter_map(|port| Some((port, port.host_port?)))
-    });
-    let rule = |(port, number): (&crate::cluster::ContainerPort, u16)| {
-        let at = port.host_ip.filter(|addr| !addr.is_unspecified());
-        let to = at.map_or_else(|| own.to_vec(), |addr| Vec::from([IpNet::from(addr)]));
-        Rule {
-            matches: Vec::from([
-                Match::Protocol(port.protocol),
-                Match::Destination(to),
-                Match::Dport(number, number),
-            ]),
-            action: unknown(
-                "the portmap plugin's rules for host ports are not modelled".into(),
-                format!("iptables-save -t nat on {}", node.name),
-            ),
-            origin: port.origin.clone(),
-        }
-    };
-    ports.map(rule).collect()
-}
-
-/// Packets of pods that leave the pod network get the node's address. flannel and kindnet do so for everything outside of the
-/// pod network, the nodes' own network included; with plain bridges only what leaves the nodes' network is taken to be
-/// translated, as ip-masq-agent does.
+/// Another CNI than those whose rules are written may give packets of pods the node's address when they leave the pod network.
 fn masquerade(cluster: &Cluster) -> Rule {
     let settings = &cluster.settings;
     let pods = settings.cluster_cidr.value.clone();
     let mut inside = pods.clone();
-    match settings.cni.value {
-        Cni::Flannel | Cni::Kindnet => {}
-        Cni::Bridge | Cni::Other(_) => inside.extend(settings.node_network.value.iter().copied()),
-    }
+    inside.extend(settings.node_network.value.iter().copied());
     Rule {
         matches: Vec::from([
             Match::Oif(CARD.into()),
             Match::Source(pods),
             Match::Not(Box::new(Match::Destination(inside))),
         ]),
-        action: unknown(
-            "the source address translation of packets that leave the pod network is not modelled".into(),
-            "iptables-save -t nat on the node".into(),
-        ),
+        action: Action::Unknown(Unknown {
+            why: "the source address translation of packets that leave the pod network is not modelled"
+                .into(),
+            what_would_settle_it: "iptables-save -t nat on the node".into(),
+        }),
         origin: setting_origin(&settings.cni, "cni"),
     }
 }

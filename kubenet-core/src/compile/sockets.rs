@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::pod;
-use crate::cluster::{Cluster, Pod, PodPort, TargetPort};
+use crate::cluster::{Cluster, Pod, PodPort, ProxyMode, TargetPort};
 use crate::origin::Origin;
 use crate::plan::{MachinePlan, Netns, Process, Protocol, Socket, SocketState};
 
@@ -36,9 +36,12 @@ pub(super) fn add(cluster: &Cluster, node: u32, plan: &mut MachinePlan) {
 
 /// kube-proxy's health checks for load balancers: a node answers 200 for a Service that has an endpoint of its own that is ready,
 /// else 503 (`pkg/proxy/healthcheck/service_health.go`, v1.36). Endpoints that terminate do not count. O(endpoints of the
-/// Services with such a port).
+/// Services with such a port). In mode `userspace` nobody answers.
 fn add_health_checks(cluster: &Cluster, node: u32, host: &mut Netns) {
     let Some(own) = cluster.nodes.get(node as usize) else { return };
+    if cluster.settings.proxy_mode.value == ProxyMode::Userspace {
+        return;
+    }
     for place in cluster.services_with_load_balancer().iter().copied() {
         let Some(service) = cluster.services.get(place as usize) else { continue };
         let Some(port) = service.load_balancer.as_ref().and_then(|balancer| balancer.health_check_node_port)

@@ -55,7 +55,7 @@ pub(super) fn service_flow(case: &Case<'_>) -> Judgement {
 pub fn outcome(objects: &Objects, proxy: &Value, mode: ProxyMode, packet: &Value) -> Result<String, String> {
     let told = |fault: Fault| format!("{fault:?}");
     let config = config(proxy, Family::V4).map_err(told)?;
-    let rules = ruleset_of_objects(objects, &config, mode).ok_or("the mode is not compiled")?;
+    let rules = ruleset_of_objects(objects, &config, mode);
     let node = node(proxy, Family::V4, &config, rules).map_err(told)?;
     run(&node, packet, " masqueraded").map_err(told)
 }
@@ -91,8 +91,7 @@ fn one(
         other => return Err(Fault::Malformed(format!("mode {other}"))),
     };
     let config = config(&proxy, family)?;
-    let rules = ruleset_of_objects(&objects, &config, proxy_mode)
-        .ok_or_else(|| Fault::Malformed(format!("mode {mode} is not compiled")))?;
+    let rules = ruleset_of_objects(&objects, &config, proxy_mode);
     let node = node(&proxy, family, &config, rules)?;
     for flow in case.items("flows")? {
         let name = flow["name"].as_str().unwrap_or_default();

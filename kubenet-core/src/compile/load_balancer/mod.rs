@@ -27,7 +27,9 @@ use super::internet::is_private;
 use super::kernel::{onlink_route, refusing_route, route};
 use super::node::CARD;
 use crate::addr::Family;
-use crate::cluster::{Announcement, BalancedAddress, Cluster, Endpoint, LoadBalancer, Node, Service};
+use crate::cluster::{
+    Announcement, BalancedAddress, Cluster, Endpoint, LoadBalancer, Node, ProxyMode, Service,
+};
 use crate::origin::Origin;
 use crate::plan::{Netns, NextHop, ProxyNeighbour, Route, RouteKind, RouteProtocol, RouteScope};
 
@@ -115,8 +117,11 @@ fn announcing_nodes(cluster: &Cluster, way: &WayIn<'_>) -> Vec<u32> {
 }
 
 /// The nodes that a load balancer sends to: those that belong to it and pass its health check. With policy `Cluster` every kube-proxy
-/// is taken to be well; with `Local` it says whether its node has a ready endpoint.
+/// is taken to be well; with `Local` it says whether its node has a ready endpoint, but for mode `userspace`, where nobody answers.
 pub(super) fn healthy_nodes(cluster: &Cluster, way: &WayIn<'_>) -> Vec<u32> {
+    if way.balancer.local && cluster.settings.proxy_mode.value == ProxyMode::Userspace {
+        return Vec::new();
+    }
     let with_endpoint = way
         .balancer
         .local

@@ -3,12 +3,15 @@
 //! In: the service ports with their endpoints, an entry. Out: whether kube-proxy deletes it. Entries of UDP service ports go
 //! when they lead to anything but a serving endpoint; traffic policies and hints do not matter. Entries of TCP and SCTP stay, as
 //! do those of service ports that have no serving endpoint at all.
+//!
+//! In mode `userspace` entries lead to kube-proxy itself, whichever endpoint it asks, so only a UDP service port that is gone matters:
+//! every UDP entry to its cluster IP goes, of whatever port (`pkg/proxy/userspace/proxier.go unmergeService`, v1.21).
 
 use core::net::IpAddr;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::Port;
+use super::{Port, ServicePort};
 use crate::addr::Protocol;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -31,6 +34,7 @@ pub struct Cleanup {
     serving: alloc::vec::Vec<HashSet<Place, foldhash::fast::FixedState>>,
     frontends: Map<Place, usize>,
     node_ports: Map<u16, usize>,
+    gone: HashSet<IpAddr, foldhash::fast::FixedState>,
 }
 
 impl Cleanup {
@@ -60,6 +64,22 @@ impl Cleanup {
         cleanup
     }
 
+    /// In mode `userspace`: notes the cluster IPs of UDP service ports that there were before a change and are not there after it.
+    /// O(service ports).
+    pub fn of_userspace<'a>(
+        before: impl IntoIterator<Item = &'a ServicePort>,
+        after: impl IntoIterator<Item = &'a ServicePort>,
+    ) -> Self {
+        let name = |record: &'a ServicePort| (&record.namespace, &record.name, &record.port_name);
+        let after: HashSet<_, foldhash::fast::FixedState> = after.into_iter().map(name).collect();
+        let is_gone = |record: &&ServicePort| {
+            record.protocol == Protocol::Udp
+                && !after.contains(&(&record.namespace, &record.name, &record.port_name))
+        };
+        let gone = before.into_iter().filter(is_gone).map(|record| record.cluster_ip).collect();
+        Self { gone, ..Self::default() }
+    }
+
     /// Whether kube-proxy deletes the entry. A node port counts at any address.
     pub fn deletes(&self, entry: &Entry) -> bool {
         let (addr, port) = entry.original_destination;
@@ -68,6 +88,8 @@ impl Cleanup {
                 .is_some_and(|serving| !serving.contains(&entry.reply_source))
         };
         entry.protocol == Protocol::Udp
-            && (leads_astray(self.frontends.get(&(addr, port))) || leads_astray(self.node_ports.get(&port)))
+            && (self.gone.contains(&addr)
+                || leads_astray(self.frontends.get(&(addr, port)))
+                || leads_astray(self.node_ports.get(&port)))
     }
 }

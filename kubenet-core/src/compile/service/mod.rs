@@ -1,7 +1,7 @@
 //! kube-proxy: from Services and EndpointSlices to what one node does with packets to a Service.
 //!
 //! In: a [`Cluster`](crate::cluster::Cluster) (or bare objects) and a node's [`ProxyConfig`]. Out: the rules that kube-proxy 1.36 writes there, in each of
-//! its modes. On the way stand the records that kube-proxy itself keeps: [`ServicePort`] (`pkg/proxy/serviceport.go`),
+//! its modes, and those that 1.21 wrote in the mode `userspace`, which is gone since. On the way stand the records that kube-proxy itself keeps: [`ServicePort`] (`pkg/proxy/serviceport.go`),
 //! [`Endpoint`] (`endpointslicecache.go`), and which endpoints are used ([`select`], `topology.go`).
 //!
 //! Every mode compiles one service port at a time, so that a change costs the service ports that it touches and a look-up the
@@ -22,6 +22,7 @@ mod select;
 mod supply;
 #[cfg(test)]
 mod tests;
+pub mod userspace;
 
 pub use self::config::{Detector, NodePortAddresses, ProxyConfig};
 pub use self::endpoint::{Endpoint, endpoints};

@@ -7,10 +7,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::iptables::{self, ClusterSize};
-use super::{Port, ProxyConfig, ipvs, nftables, ports_of_objects, ports_of_service};
+use super::userspace::{self, Held, ProxyPorts};
+use super::{Port, ProxyConfig, ServicePort, ipvs, nftables, ports_of_objects, ports_of_service};
 use crate::addr::Family;
 use crate::assume::ProxyMode;
-use crate::cluster::{Changed, Cluster};
+use crate::cluster::{Changed, Cluster, Service};
 use crate::compile::egress;
 use crate::compile::service::portmap;
 use crate::compile::tables::Tables;
@@ -36,6 +37,8 @@ struct FamilyRules {
     services: BTreeMap<ServiceName, Compiled>,
     /// How many endpoints all service ports have together.
     endpoints: usize,
+    /// Ports of the node that kube-proxy does not get for itself, in mode `userspace`.
+    held: Held,
 }
 
 /// A Service, compiled.
@@ -51,6 +54,14 @@ enum Parts {
     Iptables(Vec<Arc<iptables::Part>>),
     Nftables(Vec<Arc<nftables::Part>>),
     Ipvs(Vec<Arc<ipvs::Part>>),
+    Userspace(Vec<Listening>),
+}
+
+/// A service port that kube-proxy listens for.
+#[derive(Clone, Debug)]
+struct Listening {
+    record: ServicePort,
+    part: Arc<userspace::Part>,
 }
 
 /// The families that a cluster has Services in.
@@ -62,23 +73,21 @@ pub(super) fn families(cluster: &Cluster) -> impl Iterator<Item = Family> {
     })
 }
 
-/// The mode, if its rules are compiled here.
-pub(super) const fn compiled_mode(mode: ProxyMode) -> Option<ProxyMode> {
-    match mode {
-        ProxyMode::Iptables | ProxyMode::Nftables | ProxyMode::Ipvs => Some(mode),
-        ProxyMode::Userspace => None,
-    }
+/// Whether kube-proxy works in a family on a node: in mode `userspace` only in one.
+pub(super) fn is_served(cluster: &Cluster, node: u32, mode: ProxyMode, family: Family) -> bool {
+    let node = cluster.nodes.get(node as usize);
+    mode != ProxyMode::Userspace || node.is_some_and(|node| userspace::family_of(node) == family)
 }
 
 impl NodeRules {
-    /// Compiles everything for a node, by its place in [`Cluster::nodes`]. `None` where there is no such node, and in the mode
-    /// `userspace`. O(Services × endpoints).
+    /// Compiles everything for a node, by its place in [`Cluster::nodes`]. `None` where there is no such node.
+    /// O(Services × endpoints).
     pub fn new(cluster: &Cluster, node: u32) -> Option<Self> {
-        let mode = compiled_mode(cluster.settings.proxy_mode.value)?;
+        let mode = cluster.settings.proxy_mode.value;
         let mut all = Vec::new();
         for family in families(cluster) {
             let config = ProxyConfig::of_node(cluster, node, family)?;
-            all.push(FamilyRules::new(cluster, config, mode));
+            all.push(FamilyRules::new(cluster, node, config, mode));
         }
         Some(Self { node, mode, families: all })
     }
@@ -88,8 +97,8 @@ impl NodeRules {
     pub fn update(&mut self, cluster: &Cluster, touched: Option<&BTreeSet<ServiceName>>) {
         for family in &mut self.families {
             match touched {
-                Some(touched) => family.update(cluster, touched, self.mode),
-                None => *family = FamilyRules::new(cluster, family.config.clone(), self.mode),
+                Some(touched) => family.update(cluster, self.node, touched, self.mode),
+                None => *family = FamilyRules::new(cluster, self.node, family.config.clone(), self.mode),
             }
         }
     }
@@ -109,10 +118,17 @@ impl NodeRules {
                     ipvs::add_jumps(&mut tables);
                     ipvs::add(&family.config, parts.into_iter(), &mut tables, &mut ruleset);
                 }
-                ProxyMode::Iptables | ProxyMode::Userspace => {
+                ProxyMode::Iptables => {
                     let parts = family.iptables();
                     iptables::add_jumps(&mut tables);
                     iptables::add_chains(&family.config, parts.into_iter(), &mut tables);
+                }
+                ProxyMode::Userspace => {
+                    if is_served(cluster, self.node, self.mode, family.config.family) {
+                        let parts = family.userspace();
+                        userspace::add_jumps(&mut tables);
+                        userspace::add_chains(parts.into_iter(), &mut tables);
+                    }
                 }
             }
             iptables::add_kubelet(&mut tables, family.config.family);
@@ -132,13 +148,12 @@ pub(super) fn add_others(cluster: &Cluster, node: u32, tables: &mut Tables, fami
 }
 
 impl FamilyRules {
-    fn new(cluster: &Cluster, config: ProxyConfig, mode: ProxyMode) -> Self {
-        let ports: Vec<(ServiceName, Vec<Port>)> = (0_u32..)
-            .zip(cluster.services.iter())
-            .map(|(place, service)| {
-                let name = (service.namespace.clone(), service.name.clone());
-                (name, ports_of_service(cluster, place, &config))
-            })
+    fn new(cluster: &Cluster, node: u32, config: ProxyConfig, mode: ProxyMode) -> Self {
+        if mode == ProxyMode::Userspace {
+            return Self::of_userspace(cluster, node, config);
+        }
+        let ports: Vec<(ServiceName, Vec<Port>)> = places(cluster)
+            .map(|(place, service)| (name_of(service), ports_of_service(cluster, place, &config)))
             .filter(|(_, ports)| !ports.is_empty())
             .collect();
         let endpoints = ports.iter().map(|(_, ports)| count(ports)).sum();
@@ -147,10 +162,40 @@ impl FamilyRules {
             .into_iter()
             .map(|(name, ports)| (name, Compiled::new(&config, &ports, size, mode)))
             .collect();
-        Self { config, size, services, endpoints }
+        Self { config, size, services, endpoints, held: Held::new() }
     }
 
-    fn update(&mut self, cluster: &Cluster, touched: &BTreeSet<ServiceName>, mode: ProxyMode) {
+    /// In mode `userspace`, whose rules do not depend on endpoints. O(service ports).
+    fn of_userspace(cluster: &Cluster, node: u32, config: ProxyConfig) -> Self {
+        let mut services = BTreeMap::new();
+        let held = userspace::held(cluster, node);
+        if is_served(cluster, node, ProxyMode::Userspace, config.family) {
+            let numbers = ProxyPorts::of_cluster(cluster, config.family, held.clone());
+            for (place, service) in places(cluster) {
+                let records = userspace::records(cluster, place, &config);
+                if records.is_empty() {
+                    continue;
+                }
+                let listening = |record: ServicePort| {
+                    let number = numbers.of_record(cluster, place, &record);
+                    let part = Arc::new(userspace::part(&config, &record, number));
+                    Listening { record, part }
+                };
+                let parts = Parts::Userspace(records.into_iter().map(listening).collect());
+                services.insert(name_of(service), Compiled { parts, endpoints: 0 });
+            }
+        }
+        Self { config, size: ClusterSize::Small, services, endpoints: 0, held }
+    }
+
+    fn update(&mut self, cluster: &Cluster, node: u32, touched: &BTreeSet<ServiceName>, mode: ProxyMode) {
+        if mode == ProxyMode::Userspace {
+            // Who comes or goes may take a port of the node from another.
+            if userspace::held(cluster, node) != self.held || !self.listens_alike(cluster, node, touched) {
+                *self = Self::of_userspace(cluster, node, self.config.clone());
+            }
+            return;
+        }
         for name in touched {
             if let Some(old) = self.services.remove(name) {
                 self.endpoints -= old.endpoints;
@@ -164,14 +209,25 @@ impl FamilyRules {
             }
         }
         if ClusterSize::of(self.endpoints) != self.size {
-            *self = Self::new(cluster, self.config.clone(), mode);
+            *self = Self::new(cluster, node, self.config.clone(), mode);
         }
+    }
+
+    /// Whether Services have the same service ports as before, in mode `userspace`.
+    fn listens_alike(&self, cluster: &Cluster, node: u32, touched: &BTreeSet<ServiceName>) -> bool {
+        !is_served(cluster, node, ProxyMode::Userspace, self.config.family)
+            || touched.iter().all(|name| {
+                let place = cluster.service_named(&name.0, &name.1);
+                let now = place.map(|place| userspace::records(cluster, place, &self.config));
+                let before = self.services.get(name).map_or(&[][..], Compiled::listening);
+                before.iter().map(|listening| &listening.record).eq(now.iter().flatten())
+            })
     }
 
     fn iptables(&self) -> Vec<&iptables::Part> {
         let parts = self.services.values().flat_map(|service| match &service.parts {
             Parts::Iptables(parts) => parts.as_slice(),
-            Parts::Nftables(_) | Parts::Ipvs(_) => &[],
+            Parts::Nftables(_) | Parts::Ipvs(_) | Parts::Userspace(_) => &[],
         });
         parts.map(|part| &**part).collect()
     }
@@ -179,18 +235,32 @@ impl FamilyRules {
     fn nftables(&self) -> Vec<&nftables::Part> {
         let parts = self.services.values().flat_map(|service| match &service.parts {
             Parts::Nftables(parts) => parts.as_slice(),
-            Parts::Iptables(_) | Parts::Ipvs(_) => &[],
+            Parts::Iptables(_) | Parts::Ipvs(_) | Parts::Userspace(_) => &[],
         });
         parts.map(|part| &**part).collect()
+    }
+
+    fn userspace(&self) -> Vec<&userspace::Part> {
+        let parts = self.services.values().flat_map(Compiled::listening);
+        parts.map(|listening| &*listening.part).collect()
     }
 
     fn ipvs(&self) -> Vec<&ipvs::Part> {
         let parts = self.services.values().flat_map(|service| match &service.parts {
             Parts::Ipvs(parts) => parts.as_slice(),
-            Parts::Iptables(_) | Parts::Nftables(_) => &[],
+            Parts::Iptables(_) | Parts::Nftables(_) | Parts::Userspace(_) => &[],
         });
         parts.map(|part| &**part).collect()
     }
+}
+
+/// The Services of a cluster, each with its place.
+fn places(cluster: &Cluster) -> impl Iterator<Item = (u32, &Arc<Service>)> {
+    (0..).zip(cluster.services.iter())
+}
+
+fn name_of(service: &Service) -> ServiceName {
+    (service.namespace.clone(), service.name.clone())
 }
 
 impl Compiled {
@@ -207,6 +277,13 @@ impl Compiled {
             ),
         };
         Self { parts, endpoints: count(ports) }
+    }
+
+    fn listening(&self) -> &[Listening] {
+        match &self.parts {
+            Parts::Userspace(parts) => parts,
+            Parts::Iptables(_) | Parts::Nftables(_) | Parts::Ipvs(_) => &[],
+        }
     }
 }
 
@@ -260,8 +337,7 @@ fn different<T: PartialEq>(
     }
 }
 
-/// kube-proxy's and kubelet's rules for a set of objects as they are stated, in the family of the configuration. `None` in the mode
-/// `userspace`. O(rules).
+/// kube-proxy's and kubelet's rules for a set of objects as they are stated, in the family of the configuration. O(rules).
 ///
 /// ```
 /// use kubenet_core::addr::Family;
@@ -270,13 +346,13 @@ fn different<T: PartialEq>(
 /// use kubenet_core::k8s::Objects;
 ///
 /// let config = ProxyConfig::new(Family::V4, "node-1");
-/// let rules = ruleset_of_objects(&Objects::default(), &config, ProxyMode::Iptables).expect("a mode that is compiled");
+/// let rules = ruleset_of_objects(&Objects::default(), &config, ProxyMode::Iptables);
 /// assert!(rules.xt_table(Family::V4, "nat").is_some_and(|nat| nat.chain("KUBE-SERVICES").is_some()));
 /// ```
-pub fn ruleset_of_objects(objects: &Objects, config: &ProxyConfig, mode: ProxyMode) -> Option<Ruleset> {
+pub fn ruleset_of_objects(objects: &Objects, config: &ProxyConfig, mode: ProxyMode) -> Ruleset {
     let ports = ports_of_objects(objects, config);
     let mut ruleset = Ruleset::default();
-    match compiled_mode(mode)? {
+    match mode {
         ProxyMode::Nftables => {
             let mut tables = Tables::new(config.family);
             iptables::add_kubelet(&mut tables, config.family);
@@ -284,9 +360,8 @@ pub fn ruleset_of_objects(objects: &Objects, config: &ProxyConfig, mode: ProxyMo
             ruleset.nft.push(nftables::table(config, &ports));
         }
         ProxyMode::Ipvs => ruleset = ipvs::shown(config, &ports),
-        ProxyMode::Iptables | ProxyMode::Userspace => {
-            ruleset.xt = iptables::shown(config, &ports);
-        }
+        ProxyMode::Iptables => ruleset.xt = iptables::shown(config, &ports),
+        ProxyMode::Userspace => ruleset.xt = userspace::shown(objects, config, &ports),
     }
-    Some(ruleset)
+    ruleset
 }

@@ -11,7 +11,8 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::iptables::{self, ClusterSize, Part};
 use super::nftables::{self, Shared};
-use super::rules::{add_others, compiled_mode, families};
+use super::rules::{add_others, families, is_served};
+use super::userspace::{self, ProxyPorts, ProxySockets};
 use super::{NodeRules, Port, ProxyConfig, ipvs, ports_of_service};
 use crate::addr::Family;
 use crate::cluster::{Cluster, ProxyMode};
@@ -36,6 +37,8 @@ pub struct NodeSupply {
     node: u32,
     mode: ProxyMode,
     families: Vec<Proxy>,
+    /// Where kube-proxy listens, in mode `userspace`.
+    numbers: Arc<ProxyPorts>,
     base: Ruleset,
 }
 
@@ -64,15 +67,18 @@ impl Proxy {
 }
 
 impl NodeSupply {
-    /// The rules of a node, by its place in [`Cluster::nodes`]. `None` where there is no such node, and in the mode `userspace`.
-    /// O(pods of the node), and in nftables mode O(Services + endpoints of those with affinity), whose sets are all there.
+    /// The rules of a node, by its place in [`Cluster::nodes`]. `None` where there is no such node.
+    /// O(pods of the node); in nftables mode O(Services + endpoints of those with affinity), whose sets are all there, and in mode
+    /// `userspace` O(Services), whose ports are.
     pub fn new(cluster: &Cluster, node: u32) -> Option<Self> {
-        let mode = compiled_mode(cluster.settings.proxy_mode.value)?;
+        let mode = cluster.settings.proxy_mode.value;
+        let mut numbers = ProxyPorts::default();
         let mut all = Vec::new();
         let mut base = Ruleset::default();
         for family in families(cluster) {
             let config = ProxyConfig::of_node(cluster, node, family)?;
             let mut tables = Tables::new(family);
+            let served = is_served(cluster, node, mode, family);
             match mode {
                 ProxyMode::Nftables => {
                     let mut table = nftables::base_table(&config);
@@ -84,7 +90,13 @@ impl NodeSupply {
                     ipvs::add_constant(&config, &mut tables);
                     base.ipsets.extend(ipvs::empty_sets(&config));
                 }
-                ProxyMode::Iptables | ProxyMode::Userspace => iptables::add_jumps(&mut tables),
+                ProxyMode::Iptables => iptables::add_jumps(&mut tables),
+                ProxyMode::Userspace => {
+                    if served {
+                        userspace::add_jumps(&mut tables);
+                        numbers = ProxyPorts::of_cluster(cluster, family, userspace::held(cluster, node));
+                    }
+                }
             }
             iptables::add_kubelet(&mut tables, family);
             add_others(cluster, node, &mut tables, family);
@@ -97,9 +109,18 @@ impl NodeSupply {
                 }
             }
             base.xt.extend(tables.finish());
-            all.push(Proxy { config, size: AtomicU8::new(0) });
+            if served {
+                all.push(Proxy { config, size: AtomicU8::new(0) });
+            }
         }
-        Some(Self { cluster: cluster.clone(), node, mode, families: all, base })
+        let numbers = Arc::new(numbers);
+        Some(Self { cluster: cluster.clone(), node, mode, families: all, numbers, base })
+    }
+
+    /// The sockets of kube-proxy, in mode `userspace`.
+    pub(in crate::compile) fn sockets(&self) -> Option<ProxySockets> {
+        let proxy = self.families.first().filter(|_| self.mode == ProxyMode::Userspace)?;
+        Some(ProxySockets::new(self.cluster.clone(), proxy.config.clone(), self.numbers.clone()))
     }
 
     /// The kube-proxies of the node, one for each family.
@@ -156,7 +177,10 @@ impl Supply for NodeSupply {
         match self.mode {
             ProxyMode::Iptables => {}
             ProxyMode::Ipvs => return ipvs::chain(&self.cluster, config, (table, chain), key),
-            ProxyMode::Nftables | ProxyMode::Userspace => return None,
+            ProxyMode::Userspace => {
+                return userspace::looked_up(&self.cluster, config, &self.numbers, (table, chain), key);
+            }
+            ProxyMode::Nftables => return None,
         }
         if DISPATCH.contains(&(table, chain)) {
             let parts: Vec<Part> =

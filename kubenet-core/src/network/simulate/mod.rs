@@ -26,11 +26,11 @@ use super::Network;
 use super::question::{LookedUp, prepare_one};
 use super::words::words;
 use crate::addr::{Family, Protocol};
-use crate::assume::{Assume, PodState};
+use crate::assume::{Assume, PodState, ProxyMode};
 use crate::cluster::Cluster;
 use crate::compile::Plans;
 use crate::compile::service::conntrack_cleanup::{Cleanup, Entry};
-use crate::compile::service::{ProxyConfig, ports_of_service};
+use crate::compile::service::{Port, ProxyConfig, ports_of_service};
 use crate::dataplane::{self, ClientId, Parked, Pinned, Probability, Seeded, World};
 use crate::k8s::{AnyObject, ObjectChange, Objects};
 use crate::origin::ObjectRef;
@@ -269,7 +269,7 @@ impl Run {
         let old_plans = self.with_outside(old.plans());
         let world = self.world(&old_plans, at);
         let mut world = world.onto(&plans);
-        let conntrack_deleted = clean_up(self.network.cluster(), &mut world);
+        let conntrack_deleted = clean_up(old.cluster(), self.network.cluster(), &mut world);
         self.parked = world.park();
         let pods = changed_pods(old.cluster(), self.network.cluster());
         Outcome::Changed(Change { pods, conntrack_deleted })
@@ -426,8 +426,8 @@ fn place_of(
     Some((id, netns as u32))
 }
 
-/// kube-proxy's clean-up of conntrack on every node that has seen packets.
-fn clean_up(cluster: &Cluster, world: &mut World<'_, Plans>) -> Vec<String> {
+/// kube-proxy's clean-up of conntrack after a change, on every node that has seen packets.
+fn clean_up(before: &Cluster, cluster: &Cluster, world: &mut World<'_, Plans>) -> Vec<String> {
     let nodes: Vec<MachineId> =
         world.awake().map(|(id, _)| id).filter(|id| (id.0 as usize) < cluster.nodes.len()).collect();
     let mut told = Vec::new();
@@ -435,9 +435,7 @@ fn clean_up(cluster: &Cluster, world: &mut World<'_, Plans>) -> Vec<String> {
         let now = world.now();
         for family in [Family::V4, Family::V6] {
             let Some(config) = ProxyConfig::of_node(cluster, id.0, family) else { continue };
-            let places = 0..cluster.services.len() as u32;
-            let ports: Vec<_> = places.flat_map(|place| ports_of_service(cluster, place, &config)).collect();
-            let cleanup = Cleanup::new(&ports);
+            let cleanup = cleanup(before, cluster, &config);
             let Some(machine) = world.machine(id) else { continue };
             let stale: Vec<ConntrackEntry> =
                 machine.conntrack(0, now).into_iter().filter(|entry| is_stale(&cleanup, entry)).collect();
@@ -450,6 +448,22 @@ fn clean_up(cluster: &Cluster, world: &mut World<'_, Plans>) -> Vec<String> {
         }
     }
     told
+}
+
+/// What kube-proxy deletes on a node: by where entries lead now, or in mode `userspace` by what is gone. A kube-proxy that came in
+/// another mode than the one before it knows nothing of what was there.
+fn cleanup(before: &Cluster, after: &Cluster, config: &ProxyConfig) -> Cleanup {
+    let all = |cluster: &Cluster| -> Vec<Port> {
+        let places = 0..u32::try_from(cluster.services.len()).unwrap_or(u32::MAX);
+        places.flat_map(|place| ports_of_service(cluster, place, config)).collect()
+    };
+    let is_userspace = |cluster: &Cluster| cluster.settings.proxy_mode.value == ProxyMode::Userspace;
+    let now = all(after);
+    if !is_userspace(after) {
+        return Cleanup::new(&now);
+    }
+    let old = if is_userspace(before) { all(before) } else { Vec::new() };
+    Cleanup::of_userspace(old.iter().map(|port| &*port.record), now.iter().map(|port| &*port.record))
 }
 
 fn is_stale(cleanup: &Cleanup, entry: &ConntrackEntry) -> bool {

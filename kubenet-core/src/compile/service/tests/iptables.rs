@@ -39,6 +39,7 @@ fn condition(condition: &Match) -> String {
             let state = conntrack.state.as_ref().expect("a state");
             inv(state, "ctstate", format!("{:?}", state.value))
         }
+        Match::State(state) => inv(state, "state", format!("{:?}", state.value)),
         Match::Addrtype(Addrtype { src: Some(src), .. }) => inv(src, "src", "LOCAL"),
         Match::Addrtype(addrtype) => inv(addrtype.dst.as_ref().expect("a type"), "dst", "LOCAL"),
         Match::Mark(mark) => inv(mark, "mark", format!("{:#x}/{:#x}", mark.value.value, mark.value.mask)),
@@ -73,6 +74,7 @@ fn target(target: &Target) -> String {
             let (addr, _) = to.addrs.expect("an address");
             format!("DNAT {addr}:{}", to.ports.expect("a port").first)
         }
+        Target::Redirect { ports, .. } => format!("REDIRECT {}", ports.expect("a port").first),
         Target::Masquerade { flags, .. } => format!("MASQUERADE random {}", flags.fully_random),
         Target::Mark(mark) => format!("MARK {:#x}/{:#x}", mark.value, mark.mask),
         other => format!("{other:?}"),

@@ -4,6 +4,7 @@ mod nftables;
 mod others;
 mod rules;
 mod shop;
+mod userspace;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

@@ -207,6 +207,9 @@ pub(super) fn traits(count: usize) -> impl Strategy<Value = Vec<Traits>> {
     prop::collection::vec(0..1_u32 << 9, 0..count)
 }
 
+const MODES: [ProxyMode; 4] =
+    [ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs, ProxyMode::Userspace];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -222,7 +225,7 @@ proptest! {
         pods in traits(9),
         more_services in traits(6),
         more_pods in traits(9),
-        mode in prop::sample::select(&[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs][..]),
+        mode in prop::sample::select(&MODES[..]),
     ) {
         let before = cluster(mode, &services, &pods);
         let mut kept = NodeRules::new(&before, 0).expect("a node");
