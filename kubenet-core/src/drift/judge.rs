@@ -27,18 +27,16 @@ pub(super) struct Judge<'j> {
     node: Arc<str>,
     port: &'j Port,
     service: String,
-    /// Both sides are of one mode: what becomes of packets without an endpoint, and of their source, is comparable.
-    same_mode: bool,
     all: Vec<Compared>,
     unknown: Vec<(Packet, String)>,
 }
 
 impl<'j> Judge<'j> {
-    pub(super) fn new(node: &Arc<str>, port: &'j Port, same_mode: bool) -> Self {
+    pub(super) fn new(node: &Arc<str>, port: &'j Port) -> Self {
         let record = &port.record;
         let service =
             format!("{}/{}:{}{}", record.namespace, record.name, record.port, suffix(record.protocol));
-        Self { node: node.clone(), port, service, same_mode, all: Vec::new(), unknown: Vec::new() }
+        Self { node: node.clone(), port, service, all: Vec::new(), unknown: Vec::new() }
     }
 
     pub(super) fn take(&mut self, compared: Compared) {
@@ -53,10 +51,8 @@ impl<'j> Judge<'j> {
         self.missing_frontends(&mut findings);
         findings.extend(self.missing_endpoints());
         self.stray_endpoints(&mut findings);
-        if self.same_mode {
-            findings.extend(self.ends());
-            self.masquerade(&mut findings);
-        }
+        findings.extend(self.ends());
+        self.masquerade(&mut findings);
         findings.extend(self.shares());
         if let Some((_, why)) = self.unknown.first() {
             let message = format!(

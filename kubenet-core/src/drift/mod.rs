@@ -194,30 +194,29 @@ fn mode_of(rules: &Ruleset) -> Option<ProxyMode> {
     }
 }
 
-/// What is called for, in the mode in which the node works; where that mode has no rules of its own here, in mode `iptables`.
-/// Also tells whether it is the same mode.
-fn called_for(cluster: &Cluster, node: u32, mode: Option<ProxyMode>) -> Option<(Cluster, Netns, bool)> {
-    let stated = cluster.settings.proxy_mode.value;
-    let wanted = mode.unwrap_or(stated);
-    for mode in [wanted, ProxyMode::Iptables] {
-        let mut cluster = cluster.clone();
-        if mode != stated {
-            let mut settings = (*cluster.settings).clone();
-            settings.proxy_mode.value = mode;
-            cluster.settings = Arc::new(settings);
-        }
-        let machine = compile::machine(&cluster, MachineId(node))?;
-        let host = machine.netns.into_iter().next()?;
-        if !host.netfilter.is_empty() {
-            return Some((cluster, host, mode == wanted));
-        }
+/// What is called for, in a mode: that in which the node works.
+fn called_for(cluster: &Cluster, node: u32, mode: ProxyMode) -> Option<(Cluster, Netns)> {
+    let mut cluster = cluster.clone();
+    if cluster.settings.proxy_mode.value != mode {
+        let mut settings = (*cluster.settings).clone();
+        settings.proxy_mode.value = mode;
+        cluster.settings = Arc::new(settings);
     }
-    None
+    let machine = compile::machine(&cluster, MachineId(node))?;
+    let host = machine.netns.into_iter().next()?;
+    Some((cluster, host))
 }
 
 fn services(cluster: &Cluster, node: u32, seen: &Netns, rules: &Ruleset, drift: &mut Drift) -> Option<()> {
     let mode = drift.proxy_mode;
-    let (cluster, host, same_mode) = called_for(cluster, node, mode)?;
+    let wanted = mode.unwrap_or(cluster.settings.proxy_mode.value);
+    if wanted == ProxyMode::Userspace {
+        let why =
+            "Services: in mode userspace the endpoints are in the memory of kube-proxy, where no dump looks";
+        drift.not_compared.push(why.to_string());
+        return Some(());
+    }
+    let (cluster, host) = called_for(cluster, node, wanted)?;
     for family in [Family::V4, Family::V6] {
         let config = ProxyConfig::of_node(&cluster, node, family)?;
         let Some(node_ip) = config.node_ip else { continue };
@@ -241,7 +240,7 @@ fn services(cluster: &Cluster, node: u32, seen: &Netns, rules: &Ruleset, drift: 
             for port in ports_of_service(&cluster, place, &config) {
                 let frontends = frontends::called_for(&port, node_ip);
                 known.extend(frontends.iter().map(|to| (*to, port.record.protocol)));
-                let mut judge = Judge::new(&drift.node, &port, same_mode);
+                let mut judge = Judge::new(&drift.node, &port);
                 for packet in packets(&port, &frontends, &sources) {
                     drift.packets += 1;
                     let source = sources.address(&packet, &port)?;

@@ -101,6 +101,14 @@ fn a_node_that_works_as_called_for_has_no_drift_in_any_mode() {
 }
 
 #[test]
+fn in_mode_userspace_endpoints_are_not_compared() {
+    let drift = drift((SHOP, "iptables"), (SHOP, "userspace"));
+    assert_eq!(drift.proxy_mode.map(|mode| mode.to_string()).as_deref(), Some("userspace"));
+    assert!(!drift.is_drift(), "{:?}", drift.findings);
+    assert!(drift.not_compared.iter().any(|what| what.starts_with("Services: ")), "{:?}", drift.not_compared);
+}
+
+#[test]
 fn an_endpoint_that_the_node_does_not_know_is_told() {
     check(
         &SHOP.replace("replicas: 2", "replicas: 1"),
