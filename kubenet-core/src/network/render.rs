@@ -9,7 +9,8 @@ use super::Network;
 use crate::addr::Family;
 use crate::compile;
 use crate::plan::{
-    IpRule, MachinePlan, Netfilter, Netns, PlanSource, RuleAction, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN, xt,
+    IpRule, MachinePlan, Netfilter, Netns, PlanSource, RuleAction, Socket, TABLE_DEFAULT, TABLE_LOCAL,
+    TABLE_MAIN, xt,
 };
 use crate::question::{Endpoint, QuestionError, QuestionFault, Target, What};
 use crate::text::ip_link::Details;
@@ -124,10 +125,18 @@ pub(super) fn render(
         (Table::IpNeigh, true) => ip_neigh::render_json(&inside.neighbours),
         (Table::BridgeFdb, false) => bridge_fdb::render(&inside.fdb),
         (Table::BridgeFdb, true) => bridge_fdb::render_json(&inside.fdb),
-        (Table::Ss, false) => ss::render(&inside.sockets),
+        (Table::Ss, false) => ss::render(&all_sockets(inside)),
         (rules, false) => return Ok(render_rules(&inside.netfilter, rules)),
         (other, true) => return Err(RenderError::NoJson(other.name())),
     })
+}
+
+/// The sockets of a namespace, those too that are made when a packet asks for them.
+fn all_sockets(inside: &Netns) -> Vec<Socket> {
+    let mut all = inside.sockets.clone();
+    all.extend(inside.more_sockets.whole());
+    all.sort_by_key(|socket| (socket.protocol, socket.port));
+    all
 }
 
 /// Rules, sets and virtual servers.
