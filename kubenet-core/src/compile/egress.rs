@@ -10,6 +10,7 @@
 //!
 //! What another CNI does is not known, and nothing is written for it.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -108,7 +109,7 @@ fn add_agent(tables: &mut Tables, agent: &Agent, inside: &[IpNet], origin: &Orig
         "{name}: ensure nat POSTROUTING directs all non-LOCAL destination traffic to our custom {own} chain"
     );
     let dst = Some(Inv::not(Vec::from([AddrType::Local])));
-    let others = Match::Addrtype(Addrtype { dst, ..Addrtype::default() });
+    let others = Match::Addrtype(Box::new(Addrtype { dst, ..Addrtype::default() }));
     let entry = match comment_first {
         true => draft().comment(words).module(others),
         false => draft().module(others).comment(words),

@@ -3,6 +3,7 @@
 //! In: rules, prepended or appended as a program does it, and chains. Out: tables as `iptables-save` shows them: built-in chains
 //! first, then the others by name (iptables 1.8.9, `nft_cmd.c`).
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -32,7 +33,8 @@ const TABLES: [Builtin; 3] = [
 pub(super) struct Tables {
     family: Family,
     builtin: BTreeMap<(&'static str, &'static str), Vec<Rule>>,
-    chains: BTreeMap<(&'static str, Arc<str>), Arc<Chain>>,
+    /// The programs' own chains, by table, in the order in which they were made.
+    chains: BTreeMap<&'static str, Vec<Arc<Chain>>>,
 }
 
 impl Tables {
@@ -53,15 +55,14 @@ impl Tables {
 
     /// A chain of the program's own.
     pub(super) fn chain(&mut self, table: &'static str, chain: Arc<Chain>) {
-        self.chains.insert((table, chain.name.clone()), chain);
+        self.chains.entry(table).or_default().push(chain);
     }
 
     /// The tables in which there is something.
     pub(super) fn finish(mut self) -> Vec<Table> {
         let mut tables = Vec::new();
         for (name, builtin) in TABLES {
-            let own: Vec<Arc<Chain>> =
-                self.chains.iter().filter(|((table, _), _)| *table == name).map(|(_, c)| c.clone()).collect();
+            let own = by_name(self.chains.remove(name).unwrap_or_default());
             if own.is_empty() && !builtin.iter().any(|chain| self.builtin.contains_key(&(name, *chain))) {
                 continue;
             }
@@ -78,6 +79,28 @@ impl Tables {
     }
 }
 
+/// Chains in the order of their names; of two with one name the later counts.
+fn by_name(chains: Vec<Arc<Chain>>) -> Vec<Arc<Chain>> {
+    // A name's first bytes stand beside it: nearly always they decide, and two pointers less are followed.
+    let mut keyed: Vec<([u8; 32], Arc<Chain>)> = chains.into_iter().map(|chain| (head(&chain.name), chain)).collect();
+    keyed.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(&other.name)));
+    let mut sorted: Vec<Arc<Chain>> = Vec::with_capacity(keyed.len());
+    for (_, chain) in keyed {
+        match sorted.last_mut() {
+            Some(last) if last.name == chain.name => *last = chain,
+            _ => sorted.push(chain),
+        }
+    }
+    sorted
+}
+
+/// The first bytes of a name, and zeros.
+fn head(name: &str) -> [u8; 32] {
+    let mut head = [0; 32];
+    head.iter_mut().zip(name.bytes()).for_each(|(to, byte)| *to = byte);
+    head
+}
+
 /// A chain of a program's own.
 pub(super) fn chain(name: impl Into<Arc<str>>, rules: Vec<Rule>) -> Chain {
     Chain { name: name.into(), policy: None, counters: Some((0, 0)), rules }
@@ -87,34 +110,21 @@ pub(super) fn chain(name: impl Into<Arc<str>>, rules: Vec<Rule>) -> Chain {
 /// addresses, the link, the protocol, then modules as they were added.
 #[derive(Debug)]
 pub(super) struct Draft {
-    source: Option<Inv<IpNet>>,
-    destination: Option<Inv<IpNet>>,
-    iif: Option<Inv<Arc<str>>>,
-    protocol: Option<u8>,
-    modules: Vec<Match>,
+    matches: Vec<Match>,
     origin: Origin,
 }
 
 impl Draft {
     pub(super) fn new(origin: &Origin) -> Self {
-        Self {
-            source: None,
-            destination: None,
-            iif: None,
-            protocol: None,
-            modules: Vec::new(),
-            origin: origin.clone(),
-        }
+        Self { matches: Vec::with_capacity(4), origin: origin.clone() }
     }
 
-    pub(super) fn source(mut self, net: Inv<IpNet>) -> Self {
-        self.source = Some(net);
-        self
+    pub(super) fn source(self, net: Inv<IpNet>) -> Self {
+        self.with(Match::Source(net))
     }
 
-    pub(super) fn destination(mut self, net: Inv<IpNet>) -> Self {
-        self.destination = Some(net);
-        self
+    pub(super) fn destination(self, net: Inv<IpNet>) -> Self {
+        self.with(Match::Destination(net))
     }
 
     /// To this address.
@@ -127,13 +137,17 @@ impl Draft {
         self.source(Inv::is(IpNet::from(addr)))
     }
 
-    pub(super) fn iif(mut self, name: Inv<Arc<str>>) -> Self {
-        self.iif = Some(name);
-        self
+    pub(super) fn iif(self, name: Inv<Arc<str>>) -> Self {
+        self.with(Match::Iif(name))
     }
 
-    pub(super) fn module(mut self, module: Match) -> Self {
-        self.modules.push(module);
+    pub(super) fn module(self, module: Match) -> Self {
+        self.with(module)
+    }
+
+    fn with(mut self, new: Match) -> Self {
+        let place = self.matches.partition_point(|there| rank(there) <= rank(&new));
+        self.matches.insert(place, new);
         self
     }
 
@@ -142,9 +156,8 @@ impl Draft {
     }
 
     /// `-p`, without the module.
-    pub(super) fn only_protocol(mut self, protocol: Protocol) -> Self {
-        self.protocol = Some(protocol.number(Family::V4));
-        self
+    pub(super) fn only_protocol(self, protocol: Protocol) -> Self {
+        self.with(Match::Protocol(Inv::is(protocol.number(Family::V4))))
     }
 
     /// `-p tcp -m tcp`.
@@ -171,19 +184,19 @@ impl Draft {
     /// `-m conntrack --ctstate NEW`.
     pub(super) fn new_connection(self) -> Self {
         let state = Some(Inv::is((Vec::from([CtState::New]), Vec::new())));
-        self.module(Match::Conntrack(Conntrack { state, ..Conntrack::default() }))
+        self.module(Match::Conntrack(Box::new(Conntrack { state, ..Conntrack::default() })))
     }
 
     /// `-m addrtype --src-type LOCAL`.
     pub(super) fn local_source(self) -> Self {
         let src = Some(Inv::is(Vec::from([AddrType::Local])));
-        self.module(Match::Addrtype(Addrtype { src, ..Addrtype::default() }))
+        self.module(Match::Addrtype(Box::new(Addrtype { src, ..Addrtype::default() })))
     }
 
     /// `-m addrtype --dst-type LOCAL`.
     pub(super) fn local_destination(self) -> Self {
         let dst = Some(Inv::is(Vec::from([AddrType::Local])));
-        self.module(Match::Addrtype(Addrtype { dst, ..Addrtype::default() }))
+        self.module(Match::Addrtype(Box::new(Addrtype { dst, ..Addrtype::default() })))
     }
 
     /// `-m mark --mark BIT/BIT`, or its opposite.
@@ -201,13 +214,22 @@ impl Draft {
     }
 
     pub(super) fn finish(self, target: Option<Target>) -> Rule {
-        let mut matches = Vec::with_capacity(self.modules.len() + 3);
-        matches.extend(self.source.map(Match::Source));
-        matches.extend(self.destination.map(Match::Destination));
-        matches.extend(self.iif.map(Match::Iif));
-        matches.extend(self.protocol.map(|number| Match::Protocol(Inv::is(number))));
-        matches.extend(self.modules);
-        Rule { matches, target, counters: None, origin: self.origin }
+        Rule { matches: self.matches, target, counters: None, origin: self.origin }
+    }
+}
+
+/// What a rule's own options are printed by; modules follow them.
+const fn rank(condition: &Match) -> u8 {
+    if matches!(condition, Match::Source(_)) {
+        0
+    } else if matches!(condition, Match::Destination(_)) {
+        1
+    } else if matches!(condition, Match::Iif(_)) {
+        2
+    } else if matches!(condition, Match::Protocol(_)) {
+        3
+    } else {
+        4
     }
 }
 

@@ -4,6 +4,7 @@
 //! `dataplane::netfilter`. What is carried but not modelled is `Other` and keeps its words.
 //! Sources: iptables-extensions(8), `net/netfilter/xt_*.c`, `net/ipv4/netfilter/ipt_*.c`.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -112,6 +113,8 @@ impl<T> Inv<T> {
 }
 
 /// A condition on a packet: an option of the rule itself, or one use of a match module (`-m`).
+///
+/// What is large and seldom is boxed: a node of 10,000 Services has half a million of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Match {
@@ -140,11 +143,11 @@ pub enum Match {
     /// `-m multiport`.
     Multiport(Multiport),
     /// `-m conntrack`.
-    Conntrack(Conntrack),
+    Conntrack(Box<Conntrack>),
     /// `-m state --state`.
     State(Inv<Vec<CtState>>),
     /// `-m addrtype`.
-    Addrtype(Addrtype),
+    Addrtype(Box<Addrtype>),
     /// `-m mark --mark value/mask`.
     Mark(Inv<Masked>),
     /// `-m connmark --mark value/mask`.
@@ -152,9 +155,9 @@ pub enum Match {
     /// `-m iprange`.
     Iprange {
         /// `--src-range`.
-        src: Option<Inv<(IpAddr, IpAddr)>>,
+        src: Option<Box<Inv<(IpAddr, IpAddr)>>>,
         /// `--dst-range`.
-        dst: Option<Inv<(IpAddr, IpAddr)>>,
+        dst: Option<Box<Inv<(IpAddr, IpAddr)>>>,
     },
     /// `-m limit`.
     Limit {
@@ -173,13 +176,13 @@ pub enum Match {
         socket_exists: Option<Inv<()>>,
     },
     /// `-m physdev`.
-    Physdev(Physdev),
+    Physdev(Box<Physdev>),
     /// `-m recent`.
-    Recent(Recent),
+    Recent(Box<Recent>),
     /// `-m set --match-set`.
     Set {
         /// The set and the directions of its dimensions, and whether it must not hold the packet.
-        set: Inv<SetRef>,
+        set: Box<Inv<SetRef>>,
         /// Further words (`--return-nomatch`, `--packets-gt 3` …), as printed.
         options: Vec<Arc<str>>,
     },

@@ -6,6 +6,7 @@
 //! where no node is healthy, nothing.
 //! Not modelled: a proxy's own TCP connection (the client's is translated), the PROXY protocol, targets other than node ports.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -189,6 +190,6 @@ fn proxy(
         tables.append("nat", "PREROUTING", draft.target(dnat(*target, node_port)));
     }
     let orig_dst = Some(Inv::is(IpNet::from(addr)));
-    let taken = Match::Conntrack(Conntrack { orig_dst, ..Conntrack::default() });
+    let taken = Match::Conntrack(Box::new(Conntrack { orig_dst, ..Conntrack::default() }));
     tables.append("nat", "POSTROUTING", Draft::new(&origin).module(taken).target(masquerade(false)));
 }

@@ -1,5 +1,6 @@
 //! What holds for both languages: order of base chains, rules that are made when they are looked up, bounded memory.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -252,7 +253,7 @@ proptest! {
         clients in proptest::collection::vec((any::<u16>(), 0..3_u64), 1..400),
         size in 1..60_u64,
     ) {
-        let note_recent = Match::Recent(Recent {
+        let note_recent = Match::Recent(Box::new(Recent {
             op: Inv::is(RecentOp::Set),
             seconds: None,
             reap: false,
@@ -261,7 +262,7 @@ proptest! {
             name: "list".into(),
             mask: None,
             by_destination: false,
-        });
+        }));
         let xt = iptables("mangle", vec![("PREROUTING", vec![rule([note_recent], None)])]);
         let nft = nft(TableFamily::Ip, vec![affinity("a", Some(size))], vec![("prerouting", vec![vec![note("a")]])]);
         let ruleset = Ruleset { nft: nft.whole().nft.clone(), xt: xt.whole().xt.clone(), ..Ruleset::default() };

@@ -1,5 +1,6 @@
 //! The options of match modules, read into the plan.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -102,16 +103,16 @@ pub(super) fn typed(module: &Draft<'_>) -> Option<Match> {
         "icmp" => single(options, "--icmp-type")?.inv(|text| icmp(text, &ICMP_NAMES)).map(Match::Icmp),
         "icmp6" => single(options, "--icmpv6-type")?.inv(|text| icmp(text, &ICMPV6_NAMES)).map(Match::Icmp),
         "multiport" => multiport(options),
-        "conntrack" => conntrack(options).map(Match::Conntrack),
+        "conntrack" => conntrack(options).map(Box::new).map(Match::Conntrack),
         "state" => single(options, "--state")?.inv(|text| list(text, state)).map(Match::State),
-        "addrtype" => addrtype(options).map(Match::Addrtype),
+        "addrtype" => addrtype(options).map(Box::new).map(Match::Addrtype),
         "mark" => single(options, "--mark")?.inv(masked).map(Match::Mark),
         "connmark" => single(options, "--mark")?.inv(masked).map(Match::Connmark),
         "iprange" => iprange(options),
         "limit" => limit(options),
         "owner" => owner(options),
-        "physdev" => physdev(options).map(Match::Physdev),
-        "recent" => recent(options).map(Match::Recent),
+        "physdev" => physdev(options).map(Box::new).map(Match::Physdev),
+        "recent" => recent(options).map(Box::new).map(Match::Recent),
         "set" => set(options),
         "statistic" => statistic(options).map(Match::Statistic),
         "ipvs" => ipvs(options),
@@ -297,8 +298,8 @@ fn iprange(options: &[Opt<'_>]) -> Option<Match> {
     let (mut src, mut dst) = (None, None);
     for option in options {
         match option.key {
-            "--src-range" => src = Some(option.inv(addr_range)?),
-            "--dst-range" => dst = Some(option.inv(addr_range)?),
+            "--src-range" => src = Some(Box::new(option.inv(addr_range)?)),
+            "--dst-range" => dst = Some(Box::new(option.inv(addr_range)?)),
             _ => return None,
         }
     }
@@ -402,7 +403,7 @@ fn set(options: &[Opt<'_>]) -> Option<Match> {
         _ => None,
     };
     let value = SetRef { name: Arc::from(&**name), src: list(directions, direction)? };
-    Some(Match::Set { set: Inv { not: first.not, value }, options: words(rest) })
+    Some(Match::Set { set: Box::new(Inv { not: first.not, value }), options: words(rest) })
 }
 
 fn statistic(options: &[Opt<'_>]) -> Option<Statistic> {

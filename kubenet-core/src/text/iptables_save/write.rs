@@ -154,8 +154,8 @@ pub(super) fn print_match(condition: &Match, family: Family, dialect: Dialect, o
         Match::Iprange { src, dst } => {
             out.push_str(" -m iprange");
             let range = |(first, last): &(IpAddr, IpAddr)| format!("{first}-{last}");
-            maybe("--src-range", src.as_ref(), range, out);
-            maybe("--dst-range", dst.as_ref(), range, out);
+            maybe("--src-range", src.as_deref(), range, out);
+            maybe("--dst-range", dst.as_deref(), range, out);
         }
         Match::Limit { rate, burst } => {
             _ = write!(out, " -m limit --limit {}", print_rate(*rate));

@@ -1,5 +1,6 @@
 //! What is printed of iptables rules reads back as what it was printed from, in both forms.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -79,7 +80,7 @@ fn conntrack(family: Family) -> impl Strategy<Value = Match> {
     let nets = (maybe(net(family)), maybe(net(family)), maybe(net(family)), maybe(net(family)));
     let all_ports = (maybe(ports()), maybe(ports()), maybe(ports()), maybe(ports()));
     (of, nets, all_ports, option::of(any::<bool>())).prop_map(|(of, nets, ports, original)| {
-        Match::Conntrack(Conntrack {
+        Match::Conntrack(Box::new(Conntrack {
             state: of.0,
             status: of.1,
             protocol: of.2,
@@ -93,7 +94,7 @@ fn conntrack(family: Family) -> impl Strategy<Value = Match> {
             reply_dport: ports.3,
             original,
             words: ["--ctexpire", "1:5"].map(Arc::from).into(),
-        })
+        }))
     })
 }
 
@@ -106,7 +107,7 @@ fn recent(family: Family) -> impl Strategy<Value = Match> {
     let mask =
         option::of(addr(family)).prop_map(|mask| mask.filter(|mask| IpNet::from(*mask).netmask() != *mask));
     (op, rest, name(), mask).prop_map(|(op, (seconds, reap, hitcount, rttl, by_destination), name, mask)| {
-        Match::Recent(Recent { op, seconds, reap, hitcount, rttl, name, mask, by_destination })
+        Match::Recent(Box::new(Recent { op, seconds, reap, hitcount, rttl, name, mask, by_destination }))
     })
 }
 
@@ -143,11 +144,11 @@ fn module(family: Family) -> BoxedStrategy<Match> {
         conntrack(family),
         inv(states()).prop_map(Match::State),
         addrtype.prop_map(|(src, dst, limit_in, limit_out)| {
-            Match::Addrtype(Addrtype { src, dst, limit_in, limit_out })
+            Match::Addrtype(Box::new(Addrtype { src, dst, limit_in, limit_out }))
         }),
         inv(masked()).prop_map(Match::Mark),
         inv(masked()).prop_map(Match::Connmark),
-        (maybe(range()), maybe(range())).prop_map(|(src, dst)| Match::Iprange { src, dst }),
+        (maybe(range()), maybe(range())).prop_map(|(src, dst)| Match::Iprange { src: src.map(Box::new), dst: dst.map(Box::new) }),
         rate.prop_map(|(amount, per_secs, burst)| {
             Match::Limit { rate: LimitRate { amount, unit_bytes: None, per_secs }, burst }
         }),
@@ -157,11 +158,11 @@ fn module(family: Family) -> BoxedStrategy<Match> {
             socket_exists
         }),
         physdev.prop_map(|(iif, oif, is_in, is_out, is_bridged)| {
-            Match::Physdev(Physdev { iif, oif, is_in, is_out, is_bridged })
+            Match::Physdev(Box::new(Physdev { iif, oif, is_in, is_out, is_bridged }))
         }),
         recent(family),
         (inv(set), any::<bool>()).prop_map(|(set, more)| Match::Set {
-            set: Inv { not: set.not, value: SetRef { name: set.value.0, src: set.value.1 } },
+            set: Box::new(Inv { not: set.not, value: SetRef { name: set.value.0, src: set.value.1 } }),
             options: if more { ["--return-nomatch"].map(Arc::from).into() } else { Vec::new() },
         }),
         statistic().prop_map(Match::Statistic),

@@ -11,6 +11,7 @@
 
 mod part;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -123,7 +124,7 @@ fn forward_rules(config: &ProxyConfig, origin: &Origin) -> Vec<Rule> {
     let draft = || Draft::new(origin);
     let state = |states: &[CtState]| {
         let state = Some(Inv::is((states.to_vec(), Vec::new())));
-        Match::Conntrack(Conntrack { state, ..Conntrack::default() })
+        Match::Conntrack(Box::new(Conntrack { state, ..Conntrack::default() }))
     };
     let mut rules = Vec::new();
     if !config.be_liberal {
@@ -198,7 +199,7 @@ pub(in crate::compile) fn add_kubelet(tables: &mut Tables, family: Family) {
         .comment("block incoming localnet connections")
         .source(Inv::not(loopback_net(family)))
         .destination(Inv::is(loopback_net(family)))
-        .module(Match::Conntrack(conntrack))
+        .module(Match::Conntrack(Box::new(conntrack)))
         .target(Target::Drop);
     tables.chain("filter", Arc::new(chain("KUBE-FIREWALL", Vec::from([rule]))));
     for chain in ["INPUT", "OUTPUT"] {

@@ -1,9 +1,11 @@
 //! One service port: its rules in the chains that all share, and its own chains.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 use core::net::IpAddr;
 
 use super::{ClusterSize, Part};
@@ -22,13 +24,17 @@ pub(super) struct Maker<'a> {
     /// `ns/name:port`.
     label: String,
     hash: String,
+    masquerade: Arc<str>,
+    /// The chains of the endpoints, by their places: each is named by a hash that two chains ask for.
+    names: Vec<OnceCell<Arc<str>>>,
 }
 
 impl<'a> Maker<'a> {
     pub(super) fn new(config: &'a ProxyConfig, port: &'a Port, size: ClusterSize) -> Self {
         let label = format!("{}", port.record);
         let hash = names::service_hash(&port.record);
-        Self { config, port, size, label, hash }
+        let names = port.endpoints.iter().map(|_| OnceCell::new()).collect();
+        Self { config, port, size, label, hash, masquerade: "KUBE-MARK-MASQ".into(), names }
     }
 
     fn origin(&self) -> &Origin {
@@ -135,7 +141,7 @@ impl<'a> Maker<'a> {
 
     pub(super) fn chains(&self) -> Vec<Arc<Chain>> {
         let few = [self.cluster_chain(), self.local_chain(), self.outside_chain(), self.firewall_chain()];
-        let endpoints = self.port.all().map(|endpoint| self.endpoint_chain(endpoint));
+        let endpoints = self.port.selected.all.iter().filter_map(|place| self.endpoint_chain(*place));
         few.into_iter().flatten().chain(endpoints).map(Arc::new).collect()
     }
 
@@ -143,9 +149,9 @@ impl<'a> Maker<'a> {
         let (kind, hash) = name.strip_prefix("KUBE-")?.split_once('-')?;
         match kind {
             "SEP" => {
-                let mut all = self.port.all();
-                let endpoint = all.find(|e| *names::endpoint_chain(&self.port.record, e) == *name)?;
-                Some(self.endpoint_chain(endpoint))
+                let mut all = self.port.selected.all.iter();
+                let place = all.find(|place| self.endpoint(**place).is_some_and(|(own, _)| **own == *name))?;
+                self.endpoint_chain(*place)
             }
             _ if hash != self.hash => None,
             "SVC" => self.cluster_chain(),
@@ -164,31 +170,24 @@ impl<'a> Maker<'a> {
             Some(detector) => by_detector(draft, detector, true),
             None => return None,
         };
-        Some(draft.jump("KUBE-MARK-MASQ"))
+        Some(draft.jump(self.masquerade.clone()))
     }
 
     fn cluster_chain(&self) -> Option<Chain> {
-        let endpoints = self.port.cluster();
-        (endpoints.len() > 0)
-            .then(|| self.policy_chain(self.svc(), self.port.record.internal_local, endpoints))
+        let places = self.port.selected.cluster.as_deref().filter(|places| !places.is_empty())?;
+        Some(self.policy_chain(self.svc(), self.port.record.internal_local, places))
     }
 
     fn local_chain(&self) -> Option<Chain> {
-        let endpoints = self.port.local();
-        (endpoints.len() > 0)
-            .then(|| self.policy_chain(self.svl(), !self.port.record.internal_local, endpoints))
+        let places = self.port.selected.local.as_deref().filter(|places| !places.is_empty())?;
+        Some(self.policy_chain(self.svl(), !self.port.record.internal_local, places))
     }
 
     /// Chooses among endpoints: the client's last one, where there is affinity, else each with the same probability. Traffic to
     /// the cluster IP comes here too unless it has a chain of its own policy.
-    fn policy_chain<'e>(
-        &self,
-        name: String,
-        other_policy: bool,
-        endpoints: impl ExactSizeIterator<Item = &'e Endpoint>,
-    ) -> Chain {
-        let endpoints: Vec<(Arc<str>, &Endpoint)> =
-            endpoints.map(|e| (names::endpoint_chain(&self.port.record, e), e)).collect();
+    fn policy_chain(&self, name: String, other_policy: bool, places: &[usize]) -> Chain {
+        let endpoints: Vec<(&Arc<str>, &Endpoint)> =
+            places.iter().filter_map(|place| self.endpoint(*place)).collect();
         let mut rules = Vec::with_capacity(endpoints.len() + 1);
         if !other_policy && self.port.internal().is_ok() {
             rules.extend(self.masquerade_internal());
@@ -201,17 +200,17 @@ impl<'a> Maker<'a> {
             }
         };
         if let Some(seconds) = self.port.record.affinity_secs {
-            for (chain, endpoint) in &endpoints {
+            for &(chain, endpoint) in &endpoints {
                 let recent = Recent {
                     seconds: Some(seconds),
                     reap: true,
                     ..self.recent(RecentOp::Rcheck, chain.clone())
                 };
-                rules.push(draft(endpoint).module(Match::Recent(recent)).jump(chain.clone()));
+                rules.push(draft(endpoint).module(Match::Recent(Box::new(recent))).jump(chain.clone()));
             }
         }
         let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
-        for (left, (chain, endpoint)) in (1..=count).rev().zip(&endpoints) {
+        for (left, (chain, endpoint)) in (1..=count).rev().zip(endpoints) {
             let draft = match left {
                 1 => draft(endpoint),
                 _ => draft(endpoint).module(Match::Statistic(Statistic::one_in(left))),
@@ -249,10 +248,10 @@ impl<'a> Maker<'a> {
             if let Some(detector) = &self.config.detector {
                 rules.push(by_detector(said("pod traffic"), detector, false).jump(self.svc()));
             }
-            rules.push(said("masquerade LOCAL traffic").local_source().jump("KUBE-MARK-MASQ"));
+            rules.push(said("masquerade LOCAL traffic").local_source().jump(self.masquerade.clone()));
             rules.push(said("route LOCAL traffic").local_source().jump(self.svc()));
         } else {
-            rules.push(said("masquerade traffic").jump("KUBE-MARK-MASQ"));
+            rules.push(said("masquerade traffic").jump(self.masquerade.clone()));
         }
         if self.port.external().is_ok() {
             rules.push(self.draft().jump(self.external_chain()));
@@ -281,8 +280,14 @@ impl<'a> Maker<'a> {
         Some(chain(self.fw(), rules))
     }
 
-    fn endpoint_chain(&self, endpoint: &Endpoint) -> Chain {
-        let name = names::endpoint_chain(&self.port.record, endpoint);
+    /// An endpoint and the name of its chain.
+    fn endpoint(&self, place: usize) -> Option<(&Arc<str>, &Endpoint)> {
+        let (name, endpoint) = (self.names.get(place)?, self.port.endpoints.get(place)?);
+        Some((name.get_or_init(|| names::endpoint_chain(&self.port.record, endpoint)), endpoint))
+    }
+
+    fn endpoint_chain(&self, place: usize) -> Option<Chain> {
+        let (name, endpoint) = self.endpoint(place)?;
         let draft = || {
             let draft = Draft::new(&endpoint.origin);
             match self.size {
@@ -290,13 +295,13 @@ impl<'a> Maker<'a> {
                 ClusterSize::Large => draft,
             }
         };
-        let hairpin = draft().from(endpoint.addr).jump("KUBE-MARK-MASQ");
+        let hairpin = draft().from(endpoint.addr).jump(self.masquerade.clone());
         let mut forward = draft();
         if self.port.record.affinity_secs.is_some() {
-            forward = forward.module(Match::Recent(self.recent(RecentOp::Set, name.clone())));
+            forward = forward.module(Match::Recent(Box::new(self.recent(RecentOp::Set, name.clone()))));
         }
         let forward = forward.protocol(self.port.record.protocol).target(dnat(endpoint.addr, endpoint.port));
-        chain(name, Vec::from([hairpin, forward]))
+        Some(chain(name.clone(), Vec::from([hairpin, forward])))
     }
 }
 

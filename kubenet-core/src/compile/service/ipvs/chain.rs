@@ -1,5 +1,6 @@
 //! The chains of kube-proxy in `iptables`: the same few for every service port, which stands in the sets that they ask.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -116,7 +117,7 @@ impl Writer<'_> {
 
     fn asks(&self, draft: Draft, shared: Shared, src: &[bool]) -> Draft {
         let set = SetRef { name: shared.name(self.config.family), src: src.to_vec() };
-        draft.module(Match::Set { set: Inv::is(set), options: Vec::new() })
+        draft.module(Match::Set { set: Box::new(Inv::is(set)), options: Vec::new() })
     }
 
     /// What a set holds, with its comment.
@@ -155,9 +156,9 @@ impl Writer<'_> {
 
     /// What comes to external IPs from another machine, or to those that are the node's own.
     fn external(&self, shared: Shared) -> [Rule; 2] {
-        let bridged = Match::Physdev(Physdev { is_in: Some(Inv::not(())), ..Physdev::default() });
+        let bridged = Match::Physdev(Box::new(Physdev { is_in: Some(Inv::not(())), ..Physdev::default() }));
         let src = Some(Inv::not(Vec::from([AddrType::Local])));
-        let foreign = Match::Addrtype(Addrtype { src, ..Addrtype::default() });
+        let foreign = Match::Addrtype(Box::new(Addrtype { src, ..Addrtype::default() }));
         [
             self.said(shared, DST_DST).module(bridged).module(foreign).target(Target::Accept),
             self.said(shared, DST_DST).local_destination().target(Target::Accept),
@@ -198,7 +199,7 @@ impl Writer<'_> {
 
 fn state(states: &[CtState]) -> Match {
     let state = Some(Inv::is((states.to_vec(), Vec::new())));
-    Match::Conntrack(Conntrack { state, ..Conntrack::default() })
+    Match::Conntrack(Box::new(Conntrack { state, ..Conntrack::default() }))
 }
 
 /// The rules in built-in chains that lead to kube-proxy's, in the order in which they are made.

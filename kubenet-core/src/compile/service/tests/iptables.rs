@@ -8,7 +8,7 @@ use expect_test::expect;
 
 use super::shop;
 use crate::compile::service::{Detector, NodePortAddresses, ProxyConfig, iptables};
-use crate::plan::xt::{Addrtype, Inv, Match, Recent, Rule, Statistic, Table, Target, Tcp};
+use crate::plan::xt::{Inv, Match, Recent, Rule, Statistic, Table, Target, Tcp};
 
 fn inv<T>(inv: &Inv<T>, option: &str, value: impl core::fmt::Display) -> String {
     format!("{}{option} {value}", if inv.not { "! " } else { "" })
@@ -40,10 +40,13 @@ fn condition(condition: &Match) -> String {
             inv(state, "ctstate", format!("{:?}", state.value))
         }
         Match::State(state) => inv(state, "state", format!("{:?}", state.value)),
-        Match::Addrtype(Addrtype { src: Some(src), .. }) => inv(src, "src", "LOCAL"),
-        Match::Addrtype(addrtype) => inv(addrtype.dst.as_ref().expect("a type"), "dst", "LOCAL"),
+        Match::Addrtype(addrtype) => match (&addrtype.src, &addrtype.dst) {
+            (Some(src), _) => inv(src, "src", "LOCAL"),
+            (None, dst) => inv(dst.as_ref().expect("a type"), "dst", "LOCAL"),
+        },
         Match::Mark(mark) => inv(mark, "mark", format!("{:#x}/{:#x}", mark.value.value, mark.value.mask)),
-        Match::Recent(Recent { op, seconds, name, reap, .. }) => {
+        Match::Recent(recent) => {
+            let Recent { op, seconds, name, reap, .. } = &**recent;
             format!("recent {:?} {seconds:?} reap {reap} {name}", op.value)
         }
         Match::Statistic(Statistic::Random(share)) => {

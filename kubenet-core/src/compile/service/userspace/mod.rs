@@ -107,7 +107,8 @@ impl Maker<'_> {
         // An external address may be that of a host: what a bridge carries, and what the node sends elsewhere, is left alone.
         for addr in &record.external_ips {
             let portal = || self.draft(record.port).to(*addr);
-            let routed = Match::Physdev(Physdev { is_in: Some(Inv::not(())), ..Physdev::default() });
+            let routed = Physdev { is_in: Some(Inv::not(())), ..Physdev::default() };
+            let routed = Match::Physdev(routed.into());
             part.portals.push(self.redirected(portal().module(routed)));
             part.portals.push(self.redirected(portal().local_destination()));
             part.host_portals.push(self.sent_to_the_node(portal().local_destination()));

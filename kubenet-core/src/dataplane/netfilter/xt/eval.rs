@@ -81,7 +81,7 @@ pub(super) fn pure<H: Host + Sets>(condition: &Match, seen: &Seen<'_>, host: &H,
         Match::Addrtype(addrtype) => is_type(addrtype, seen, host),
         Match::Mark(mark) => is_mark(mark, seen.mark),
         Match::Connmark(mark) => seen.tracked().is_some_and(|ct| is_mark(mark, ct.mark)),
-        Match::Iprange { src, dst } => is_within(src.as_ref(), ip.src) && is_within(dst.as_ref(), ip.dst),
+        Match::Iprange { src, dst } => is_within(src.as_deref(), ip.src) && is_within(dst.as_deref(), ip.dst),
         Match::Owner { uid, gid, socket_exists } => return is_owned(*uid, *gid, *socket_exists, seen),
         Match::Physdev(physdev) => is_port(physdev, seen),
         Match::Set { set, options } => {

@@ -1,3 +1,4 @@
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -129,14 +130,12 @@ fn any_icmp_type_matches_even_inverted() {
 #[test]
 fn without_a_connection_only_its_state_can_match() {
     let state = |states: Vec<CtState>, statuses: Vec<CtStatus>, not| {
-        Match::Conntrack(Conntrack {
-            state: Some(Inv { not, value: (states, statuses) }),
-            ..Conntrack::default()
-        })
+        let state = Some(Inv { not, value: (states, statuses) });
+        Match::Conntrack(Box::new(Conntrack { state, ..Conntrack::default() }))
     };
     check(state(vec![CtState::New], vec![], false), PACKET, ["yes", "yes"]);
     check(state(vec![CtState::Established], vec![CtStatus::Dnat], true), PACKET, ["yes", "yes"]);
-    let direction = Match::Conntrack(Conntrack { original: Some(true), ..Conntrack::default() });
+    let direction = Match::Conntrack(Box::new(Conntrack { original: Some(true), ..Conntrack::default() }));
     check(direction.clone(), PACKET, ["yes", "yes"]);
     let untracked = Packet { ct: None, ..Packet::new(PACKET) };
     assert_eq!(pure(&direction, &untracked.seen()), Truth::No);
@@ -151,7 +150,8 @@ fn without_a_connection_only_its_state_can_match() {
 #[test]
 fn what_routing_says_of_an_address() {
     let dst = |kind, limit_in, limit_out| {
-        Match::Addrtype(Addrtype { src: None, dst: Some(Inv::is(vec![kind])), limit_in, limit_out })
+        let dst = Some(Inv::is(vec![kind]));
+        Match::Addrtype(Box::new(Addrtype { src: None, dst, limit_in, limit_out }))
     };
     check(dst(AddrType::Local, false, false), PACKET, ["yes", "yes"]);
     check(dst(AddrType::Local, true, false), PACKET, ["yes", "yes"]);
@@ -172,7 +172,7 @@ fn who_sends_is_known_only_of_what_is_not_sent_from_here() {
 
 #[test]
 fn what_crossed_no_bridge_matches_what_is_inverted() {
-    let is_in = |not| Match::Physdev(Physdev { is_in: Some(Inv { not, value: () }), ..Physdev::default() });
+    let is_in = |not| Match::Physdev(Box::new(Physdev { is_in: Some(Inv { not, value: () }), ..Physdev::default() }));
     check(is_in(true), PACKET, ["yes", "yes"]);
     check(is_in(false), PACKET, ["no", "no"]);
 }
@@ -181,13 +181,13 @@ fn what_crossed_no_bridge_matches_what_is_inverted() {
 fn sets_ranges_and_matches_without_a_variant() {
     let set = |name: &str, not| {
         let set = Inv { not, value: SetRef { name: name.into(), src: vec![true] } };
-        Match::Set { set, options: vec![] }
+        Match::Set { set: Box::new(set), options: vec![] }
     };
     check(set("known", false), PACKET, ["yes", "yes"]);
     check(set("known", true), PACKET, ["no", "no"]);
     check(set("lost", true), PACKET, ["unknown", "unknown"]);
     let (first, last) = ([10, 0, 0, 0].into(), [10, 0, 0, 9].into());
-    check(Match::Iprange { src: Some(Inv::is((first, last))), dst: None }, PACKET, ["yes", "yes"]);
+    check(Match::Iprange { src: Some(Box::new(Inv::is((first, last)))), dst: None }, PACKET, ["yes", "yes"]);
     check(other(), PACKET, ["unknown", "unknown"]);
     let reverse = |word: &str| Match::Other { module: "rpfilter".into(), words: vec![word.into()] };
     check(reverse("--validmark"), PACKET, ["yes", "no"]);
@@ -371,7 +371,7 @@ fn a_rule_that_comes_back_lets_chance_decide_again() {
 }
 
 fn recent(op: RecentOp, seconds: Option<u32>, hitcount: Option<u32>) -> Match {
-    Match::Recent(Recent {
+    Match::Recent(Box::new(Recent {
         op: Inv::is(op),
         seconds,
         reap: seconds.is_some(),
@@ -380,7 +380,7 @@ fn recent(op: RecentOp, seconds: Option<u32>, hitcount: Option<u32>) -> Match {
         name: "list".into(),
         mask: Some([255, 255, 255, 255].into()),
         by_destination: false,
-    })
+    }))
 }
 
 /// At which of these seconds a client is still known that was noted at 0.
