@@ -4,17 +4,19 @@
 //! the output hook; a packet from the real server gets the virtual server's address back. Sources:
 //! `net/netfilter/ipvs/ip_vs_core.c` (`ip_vs_in_hook`, `ip_vs_schedule`, `ip_vs_sched_persist`, `ip_vs_leave`),
 //! `ip_vs_conn.c`, `ip_vs_xmit.c ip_vs_nat_xmit`, `ip_vs_nfct.c ip_vs_update_conntrack` (`net.ipv4.vs.conntrack=1`).
-//! A packet of a known connection costs one hash probe. Not modelled: direct routing and tunnels (their packets' way is
+//! A packet of a known connection costs one hash probe, a new one that and O(real servers). Not modelled: direct routing and tunnels (their packets' way is
 //! not known), ICMP errors about translated packets, application helpers, synchronisation.
 
+mod connections;
 mod scheduler;
 
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::IpAddr;
 
+use self::connections::{Connection, Connections};
 use self::scheduler::{Chosen, Client, Flags, Memory, Server};
 use super::choices::Choices;
 use super::conntrack::{Ct, tcp_flags};
@@ -43,20 +45,6 @@ struct VirtualState {
     memory: Memory,
 }
 
-#[derive(Clone, Debug)]
-struct Connection {
-    virtual_id: VirtualId,
-    /// The place of its real server.
-    server: usize,
-    /// From the client to the virtual server.
-    client: Tuple,
-    /// From the real server to the client.
-    real: Tuple,
-    expires: Instant,
-    /// It counts as active, not as inactive.
-    active: bool,
-}
-
 /// A connection through a virtual server, as `ipvsadm -Lnc` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IpvsConnection {
@@ -73,10 +61,11 @@ pub struct IpvsConnection {
 /// The connections and virtual servers of a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Ipvs {
-    virtuals: Map<VirtualId, Option<VirtualState>>,
-    connections: Vec<Connection>,
-    by_client: Map<Tuple, u32>,
-    by_real: Map<Tuple, u32>,
+    /// Where the virtual servers stand that are there without asking. Made at the first look-up.
+    places: Option<Map<VirtualId, usize>>,
+    /// Those that packets asked for.
+    virtuals: Map<VirtualId, VirtualState>,
+    connections: Connections,
     /// Persistence: the server of a client (its address under the mask) and until when.
     templates: Map<(VirtualId, IpAddr), (usize, Instant)>,
 }
@@ -94,49 +83,51 @@ impl Ipvs {
         let marked = (mark != 0).then_some(VirtualId::Fwmark { family, mark });
         let at = |port| VirtualId::Addr { protocol, addr: tuple.dst, port };
         let wanted = [marked, Some(at(tuple.dport)), Some(at(0))];
-        wanted.into_iter().flatten().find(|wanted| {
-            let state = self
-                .virtuals
-                .entry(*wanted)
-                .or_insert_with(|| find(netfilter, wanted).map(VirtualState::new));
-            state.is_some()
-        })
+        wanted.into_iter().flatten().find(|wanted| self.virtual_state(netfilter, wanted).is_some())
+    }
+
+    /// A virtual server at run time. O(virtual servers) once.
+    fn virtual_state(&mut self, netfilter: &Netfilter, wanted: &VirtualId) -> Option<&mut VirtualState> {
+        if !self.virtuals.contains_key(wanted) {
+            let there = netfilter.ruleset().map_or(&[][..], |ruleset| &ruleset.ipvs);
+            let places = self.places.get_or_insert_with(|| {
+                // Of two with one name the first counts.
+                (0..there.len()).rev().zip(there.iter().rev()).map(|(place, it)| (it.id, place)).collect()
+            });
+            let found = places.get(wanted).and_then(|place| there.get(*place)).cloned();
+            let found = found.or_else(|| netfilter.supply()?.virtual_server(wanted))?;
+            self.virtuals.insert(*wanted, VirtualState::new(found));
+        }
+        self.virtuals.get_mut(wanted)
     }
 
     /// Takes over the connections of a table whose virtual servers have changed. A TCP connection stays with its server though
     /// that takes no new ones; datagrams to a server that is gone do not (`expire_nodest_conn`).
     pub(super) fn inherit(&mut self, old: Self, netfilter: &Netfilter) {
         let find_server = |ipvs: &mut Self, id: VirtualId, addr: IpAddr, port: u16| {
-            let state =
-                ipvs.virtuals.entry(id).or_insert_with(|| find(netfilter, &id).map(VirtualState::new));
-            state.as_ref()?.servers.iter().position(|server| server.addr == addr && server.port == port)
+            let state = ipvs.virtual_state(netfilter, &id)?;
+            state.servers.iter().position(|server| server.addr == addr && server.port == port)
         };
         let mut old_virtuals = old.virtuals;
         #[allow(clippy::iter_over_hash_type, reason = "each goes to a place of its own")]
         for (id, was) in &mut old_virtuals {
-            let Some(was) = was else { continue };
-            let is = self.virtuals.entry(*id).or_insert_with(|| find(netfilter, id).map(VirtualState::new));
-            if let Some(is) = is {
+            if let Some(is) = self.virtual_state(netfilter, id) {
                 is.inherit(was);
             }
         }
-        for connection in old.connections {
+        for connection in old.connections.into_all() {
             let (addr, port) = (connection.real.src, connection.real.sport);
             let server = find_server(self, connection.virtual_id, addr, port);
             if server.is_none() && connection.client.protocol != number::TCP {
                 continue;
             }
-            let id = self.connections.len() as u32;
-            self.by_client.insert(connection.client, id);
-            self.by_real.insert(connection.real, id);
             let server = server.unwrap_or(usize::MAX);
             self.count(connection.virtual_id, server, connection.active, true);
-            self.connections.push(Connection { server, ..connection });
+            self.connections.insert(Connection { server, ..connection });
         }
         #[allow(clippy::iter_over_hash_type, reason = "each goes to a place of its own")]
         for ((id, client), (server, until)) in old.templates {
-            let was =
-                old_virtuals.get(&id).and_then(Option::as_ref).and_then(|state| state.servers.get(server));
+            let was = old_virtuals.get(&id).and_then(|state| state.servers.get(server));
             let Some((addr, port)) = was.map(|server| (server.addr, server.port)) else { continue };
             if let Some(server) = find_server(self, id, addr, port) {
                 self.templates.insert((id, client), (server, until));
@@ -146,7 +137,7 @@ impl Ipvs {
 
     /// The connections whose time is not up, sorted.
     pub(super) fn connections(&self, now: Instant) -> Vec<IpvsConnection> {
-        let alive = self.connections.iter().filter(|connection| connection.expires > now);
+        let alive = self.connections.alive(now);
         let mut all: Vec<IpvsConnection> = alive
             .map(|connection| IpvsConnection {
                 virtual_id: connection.virtual_id,
@@ -159,13 +150,9 @@ impl Ipvs {
         all
     }
 
-    fn alive(&self, id: u32, now: Instant) -> Option<&Connection> {
-        self.connections.get(id as usize).filter(|connection| connection.expires > now)
-    }
-
     /// Counts a connection at its server: `by` is 1 when it comes and -1 when it goes.
     fn count(&mut self, virtual_id: VirtualId, server: usize, active: bool, up: bool) {
-        let Some(Some(state)) = self.virtuals.get_mut(&virtual_id) else { return };
+        let Some(state) = self.virtuals.get_mut(&virtual_id) else { return };
         let Some(at) = state.servers.get_mut(server) else { return };
         let counter = if active { &mut at.active } else { &mut at.inactive };
         *counter = if up { counter.saturating_add(1) } else { counter.saturating_sub(1) };
@@ -179,7 +166,8 @@ impl Ipvs {
 
     /// A packet of a connection: its state and its time (`set_tcp_state`).
     fn follow(&mut self, id: u32, flags: u8, from_client: bool, now: Instant) {
-        let Some(connection) = self.connections.get_mut(id as usize) else { return };
+        let Some(connection) = self.connections.get(id) else { return };
+        let (virtual_id, server, was) = (connection.virtual_id, connection.server, connection.active);
         let (active, lives) = match connection.client.protocol {
             number::TCP if flags & 5 != 0 => (false, FIN_WAIT),
             number::TCP if flags & 2 != 0 => (connection.active, SYN_RECV),
@@ -187,10 +175,8 @@ impl Ipvs {
             number::TCP => (connection.active, ESTABLISHED),
             _ => (true, DATAGRAMS),
         };
-        connection.expires = now + lives;
-        if active != connection.active {
-            connection.active = active;
-            let (virtual_id, server) = (connection.virtual_id, connection.server);
+        self.connections.follow(id, now + lives, active);
+        if active != was {
             self.count(virtual_id, server, !active, false);
             self.count(virtual_id, server, active, true);
         }
@@ -198,19 +184,8 @@ impl Ipvs {
 
     /// Forgets connections whose time is up, so that their servers count them no more.
     fn sweep(&mut self, now: Instant) {
-        let over: Vec<Connection> = self.connections.iter().filter(|c| c.expires <= now).cloned().collect();
-        if over.is_empty() {
-            return;
-        }
-        for connection in over {
-            self.count(connection.virtual_id, connection.server, connection.active, false);
-        }
-        self.connections.retain(|connection| connection.expires > now);
-        self.by_client.clear();
-        self.by_real.clear();
-        for (id, connection) in (0_u32..).zip(&self.connections) {
-            self.by_client.insert(connection.client, id);
-            self.by_real.insert(connection.real, id);
+        while let Some(over) = self.connections.pop_ended(now) {
+            self.count(over.virtual_id, over.server, over.active, false);
         }
     }
 }
@@ -246,12 +221,6 @@ impl VirtualState {
     }
 }
 
-/// The virtual server that the rules of a namespace have for this. O(virtual servers) where all are there.
-fn find(netfilter: &Netfilter, wanted: &VirtualId) -> Option<Arc<VirtualServer>> {
-    let there = netfilter.ruleset().and_then(|r| r.ipvs.iter().find(|server| server.id == *wanted));
-    there.cloned().or_else(|| netfilter.supply()?.virtual_server(wanted))
-}
-
 /// What becomes of a packet.
 pub(super) enum Passed {
     /// It goes on at the hook.
@@ -273,10 +242,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let Some(ip) = skb.ip().copied() else { return Passed::On(skb) };
         let Some(tuple) = Tuple::of(&ip, &skb.bytes) else { return Passed::On(skb) };
         let flags = tcp_flags(&ip, &skb.bytes);
-        let known = self.st.ipvs.by_client.get(&tuple).copied();
-        if let Some(id) = known
-            && self.st.ipvs.alive(id, self.now).is_some()
-        {
+        if let Some(id) = self.st.ipvs.connections.of_client(&tuple, self.now) {
             self.st.ipvs.follow(id, flags, true, self.now);
             return self.send_to_real(hook, id, skb, at, stage, None);
         }
@@ -308,8 +274,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     fn virtual_origin(&self, virtual_id: &VirtualId) -> Option<Origin> {
-        let state = self.st.ipvs.virtuals.get(virtual_id)?.as_ref()?;
-        Some(state.plan.origin.clone())
+        Some(self.st.ipvs.virtuals.get(virtual_id)?.plan.origin.clone())
     }
 
     /// Gives a new connection its server: the one that persistence remembers, or a scheduled one.
@@ -320,7 +285,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     ) -> Result<(u32, Option<Origin>), Option<Unknown>> {
         let now = self.now;
         let ipvs = &mut self.st.ipvs;
-        let Some(Some(state)) = ipvs.virtuals.get_mut(&virtual_id) else { return Err(None) };
+        let Some(state) = ipvs.virtuals.get_mut(&virtual_id) else { return Err(None) };
         let plan = state.plan.clone();
         let persistence = plan.persistence;
         let key = persistence.map(|p| (virtual_id, masked(tuple.src, p.mask)));
@@ -335,7 +300,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 let [first, second, _] = plan.scheduler_flags;
                 let flags = Flags { fallback: first, port: second };
                 let client = Client { src: tuple.src, sport: tuple.sport, dst: tuple.dst };
-                let point = format_args!("ipvs {}", virtual_words(&virtual_id));
+                let name = Name(&virtual_id);
+                let point = format_args!("ipvs {name}");
                 match scheduler::schedule(
                     &plan.scheduler,
                     flags,
@@ -376,13 +342,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             dport: tuple.sport,
             protocol: tuple.protocol,
         };
-        let id = ipvs.connections.len() as u32;
         let active = tuple.protocol != number::TCP;
         let lives = if active { DATAGRAMS } else { SYN_RECV };
         let (client, expires) = (*tuple, now + lives);
-        ipvs.connections.push(Connection { virtual_id, server, client, real: back, expires, active });
-        ipvs.by_client.insert(client, id);
-        ipvs.by_real.insert(back, id);
+        let connection = Connection { virtual_id, server, client, real: back, expires, active };
+        let id = ipvs.connections.insert(connection);
         ipvs.count(virtual_id, server, active, true);
         Ok((id, Some(real.origin.clone())))
     }
@@ -397,17 +361,15 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         stage: Stage,
         origin: Option<Origin>,
     ) -> Passed {
-        let Some(connection) = self.st.ipvs.connections.get(id as usize).cloned() else {
+        let Some(connection) = self.st.ipvs.connections.get(id).cloned() else {
             return Passed::Gone;
         };
         let Some(ip) = skb.ip().copied() else { return Passed::Gone };
         let real = (connection.real.src, connection.real.sport);
-        let words = virtual_words(&connection.virtual_id);
         if R::ON {
-            let scheduler = match self.st.ipvs.virtuals.get(&connection.virtual_id) {
-                Some(Some(state)) => state.plan.scheduler.as_str().into(),
-                Some(None) | None => String::new(),
-            };
+            let state = self.st.ipvs.virtuals.get(&connection.virtual_id);
+            let scheduler = state.map_or("", |state| state.plan.scheduler.as_str());
+            let words = format!("{}", Name(&connection.virtual_id));
             let did = format!("{scheduler} to {}", core::net::SocketAddr::new(real.0, real.1));
             let chain = Arc::from(&*words);
             let kind = EventKind::Rule { table: "ipvs".into(), chain, rule: None, did };
@@ -443,13 +405,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
 
     /// IPVS for packets from a real server: the virtual server's address comes back (`ip_vs_out`).
     pub(super) fn ipvs_out(&mut self, mut skb: Skb, at: Option<u32>, stage: Stage) -> Passed {
-        if skb.ipvs.is_some() || self.st.ipvs.by_real.is_empty() {
+        if skb.ipvs.is_some() || self.st.ipvs.connections.is_empty() {
             return Passed::On(skb);
         }
         let Some(ip) = skb.ip().copied() else { return Passed::On(skb) };
         let Some(tuple) = Tuple::of(&ip, &skb.bytes) else { return Passed::On(skb) };
-        let Some(id) = self.st.ipvs.by_real.get(&tuple).copied() else { return Passed::On(skb) };
-        let Some(connection) = self.st.ipvs.alive(id, self.now) else { return Passed::On(skb) };
+        let Some(id) = self.st.ipvs.connections.of_real(&tuple, self.now) else { return Passed::On(skb) };
+        let Some(connection) = self.st.ipvs.connections.get(id) else { return Passed::On(skb) };
         let client = connection.client;
         let flags = tcp_flags(&ip, &skb.bytes);
         self.st.ipvs.follow(id, flags, false, self.now);
@@ -469,12 +431,17 @@ fn masked(addr: IpAddr, mask: IpAddr) -> IpAddr {
     }
 }
 
-fn virtual_words(virtual_id: &VirtualId) -> String {
-    match virtual_id {
-        VirtualId::Addr { protocol, addr, port } => {
-            format!("{} {}", protocol_word(*protocol), core::net::SocketAddr::new(*addr, *port))
+/// A virtual server in words, written where somebody reads them.
+struct Name<'v>(&'v VirtualId);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            VirtualId::Addr { protocol, addr, port } => {
+                write!(f, "{} {}", protocol_word(*protocol), core::net::SocketAddr::new(*addr, *port))
+            }
+            VirtualId::Fwmark { mark, .. } => write!(f, "fwmark {mark}"),
         }
-        VirtualId::Fwmark { mark, .. } => format!("fwmark {mark}"),
     }
 }
 
