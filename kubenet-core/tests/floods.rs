@@ -10,8 +10,8 @@ use kubenet_core::dataplane::{
 };
 use kubenet_core::packet::{self, Ipv4Meta, TcpSegment, View};
 use kubenet_core::plan::{
-    Address, Link, LinkKind, MachineId, Netns, Origin, Process, Protocol, Route, RouteScope, SegmentId,
-    Socket, SocketState,
+    Address, Backend, Link, LinkKind, MachineId, Netns, Origin, Process, Protocol, Relay, Route, RouteScope,
+    SegmentId, Socket, SocketState,
 };
 use kubenet_core::time::{Duration, Instant};
 
@@ -61,6 +61,22 @@ fn machine() -> Machine {
         port: 80,
         state,
         process,
+        origin: origin.clone(),
+    });
+    let addr = Ipv4Addr::new(10, 1, 0, 1).into();
+    let backend = Backend { addr, port: 80, origin: origin.clone() };
+    let relay = Relay {
+        backends: vec![backend],
+        affinity: Some(Duration::from_secs(60)),
+        udp_idle: Duration::from_secs(1),
+    };
+    netns.sockets.push(Socket {
+        protocol: Protocol::Udp,
+        addr: None,
+        dev: None,
+        port: 81,
+        state,
+        process: Process::Relay(relay.into()),
         origin,
     });
     Machine::new(MachineId(0), Arc::new(netns.into()))
@@ -132,6 +148,23 @@ fn half_open_connections_are_limited() {
     };
     let drops = flood(&mut machine, Instant::START, (0..66_000).map(syn));
     assert_eq!(drops.of(DropReason::NotSpecified), 66_000 - 65_536, "{:?}", drops.0);
+}
+
+#[test]
+fn a_relay_holds_so_many_clients_and_has_room_again_when_they_are_silent() {
+    let mut machine = machine();
+    let datagram = |number: u32| packet::udp(&from(number), 5000, 81, b"");
+    let drops = flood(&mut machine, Instant::START, (0..20_000).map(datagram));
+    assert_eq!(drops.of(DropReason::NotSpecified), 20_000 - 16_384, "{:?}", drops.0);
+    let later = Instant::START + Duration::from_secs(2);
+    while let Some((at, _)) = machine.poll_timeout()
+        && at <= later
+    {
+        machine.handle_timeout(at, &mut Seeded(0), &mut ());
+        while machine.poll_transmit().is_some() {}
+    }
+    let drops = flood(&mut machine, later, (30_000..30_100).map(datagram));
+    assert_eq!(drops.of(DropReason::NotSpecified), 0, "{:?}", drops.0);
 }
 
 #[test]

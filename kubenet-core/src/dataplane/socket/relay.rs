@@ -34,6 +34,9 @@ pub const RELAYS_IN_A_ROW: u8 = 16;
 /// How long each dial waits for its backend.
 const DIAL_TIMEOUTS: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// Clients that the relays of a namespace hold at once: fewer than there are ports, so that a free one is near. A process' limit
+/// of open files is mostly smaller.
+const CLIENTS: usize = 16_384;
 /// `ip_local_port_range`: the first port, and how many there are.
 const LOCAL_PORTS: (u16, u16) = (32_768, 28_232);
 
@@ -127,6 +130,11 @@ impl Connections {
 
     fn session(&mut self, client: &ConnectionKey) -> Option<&mut Session> {
         self.relays.sessions.get_mut(client)
+    }
+
+    /// Whether the relays have no room for another client.
+    pub(super) fn has_too_many_clients(&self) -> bool {
+        self.is_full() || self.relays.sessions.len() >= CLIENTS
     }
 
     fn add_session(&mut self, client: ConnectionKey, session: Session) {
@@ -470,6 +478,10 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             return;
         }
         if self.st.connections.session(&client).is_none() {
+            if self.st.connections.has_too_many_clients() {
+                self.too_many(link, skb);
+                return;
+            }
             let (source, idle) = (specific(bound.addr), relay.udp_idle);
             let deadline = self.now + idle;
             let session =

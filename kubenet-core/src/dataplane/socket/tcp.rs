@@ -114,8 +114,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
 
     fn tcp_listen(&mut self, link: u32, key: ConnectionKey, seq: u32, mss: Option<u16>, skb: Skb) {
         if self.st.connections.is_full() {
-            let why = || ("too many connections are held".into(), None);
-            self.drop(skb, Some(link), Stage::Socket, DropReason::NotSpecified, why);
+            self.too_many(link, skb);
             return;
         }
         if self.is_group(key.local.0) {
@@ -130,6 +129,10 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 if is_relay && skb.relays >= RELAYS_IN_A_ROW {
                     let cause = self.relay_refuse(link, skb);
                     self.tcp_reset(&key, cause, 0, Some(seq.wrapping_add(1)));
+                    return;
+                }
+                if is_relay && self.st.connections.has_too_many_clients() {
+                    self.too_many(link, skb);
                     return;
                 }
                 if is_relay {
@@ -163,6 +166,12 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 self.tcp_reset(&key, cause, 0, Some(seq.wrapping_add(1)));
             }
         }
+    }
+
+    /// A client that there is no room for.
+    pub(super) fn too_many(&mut self, link: u32, skb: Skb) {
+        let why = || ("too many connections are held".into(), None);
+        self.drop(skb, Some(link), Stage::Socket, DropReason::NotSpecified, why);
     }
 
     fn tcp_connected(&mut self, key: ConnectionKey, seq: u32, mss: Option<u16>, event: EventId) {
