@@ -10,15 +10,17 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use kubenet_core::addr::{Family, MacAddr, Protocol};
 use kubenet_core::assume::ProxyMode;
+use kubenet_core::compile::service::ipvs;
 use kubenet_core::compile::service::{Detector, NodePortAddresses, ProxyConfig, ruleset_of_objects};
 use kubenet_core::dataplane::{
-    Client, EventId, EventKind, Flow, FlowKind, Log, Machine, Probability, Recorder, Script, Skb, explore,
+    Client, DropReason, EventId, EventKind, Flow, FlowKind, Log, Machine, Probability, Recorder, Script, Skb,
+    explore,
 };
 use kubenet_core::k8s::Objects;
 use kubenet_core::packet::{self, Chunk, Ipv4Meta, Side, TcpSegment};
 use kubenet_core::plan::{
-    Address, Link, LinkKind, MachineId, MachineKind, MachinePlan, Neighbour, NeighbourState, Netfilter,
-    Netns, Origin, RouteScope, Ruleset, SegmentId, Undeclared,
+    Address, IpSetPart, Link, LinkKind, MachineId, MachineKind, MachinePlan, Neighbour, NeighbourState,
+    Netfilter, Netns, Origin, RouteScope, Ruleset, SegmentId, Undeclared,
 };
 use kubenet_core::text::ip_route;
 use kubenet_core::time::Instant;
@@ -26,7 +28,7 @@ use serde_json::Value;
 
 use super::case::{Case, Difference, Fault, Judgement, parse};
 
-/// The links by which packets come in.
+/// The links by which packets come in, behind `lo`.
 const OUTSIDE: &str = "eth0";
 const PODS: &str = "cni0";
 const THEM: MacAddr = MacAddr([2, 0, 0, 0, 0, 0xee]);
@@ -207,9 +209,40 @@ fn node(
         state: NeighbourState::Permanent,
         origin: origin.clone(),
     });
+    add_links_of_modes(&mut host, family, &rules)?;
     host.netfilter = Netfilter::Whole(Arc::new(rules));
     let (name, kind) = (config.node_name.clone(), MachineKind::Node);
     Ok(Arc::new(MachinePlan { name, kind, netns: Vec::from([host]), origin }))
+}
+
+/// In mode `ipvs` the link that has the addresses of Services; in mode `userspace` an address at which pods reach the node, since a
+/// packet is redirected to the address of the link that it came by.
+fn add_links_of_modes(host: &mut Netns, family: Family, rules: &Ruleset) -> Result<(), Fault> {
+    let origin = Origin::implied("corpus");
+    let address = |net: IpNet| Address { net, scope: RouteScope::Global, origin: origin.clone() };
+    let name = match family {
+        Family::V4 => "KUBE-IPVS-IPS",
+        Family::V6 => "KUBE-6-IPVS-IPS",
+    };
+    if let Some(set) = rules.ipset(name) {
+        let mut link =
+            Link::new(ipvs::LINK, LinkKind::Dummy, MacAddr([2, 0, 0, 0, 0, 9]), 1500, origin.clone());
+        (link.up, link.carrier, link.noarp) = (false, false, true);
+        let parts = set.entries.iter().flat_map(|entry| &entry.parts);
+        link.addresses.extend(parts.filter_map(|part| {
+            let IpSetPart::Net(net) = part else { return None };
+            Some(address(*net))
+        }));
+        host.links.push(link);
+    }
+    if rules.xt.iter().any(|table| table.chain("KUBE-PORTALS-CONTAINER").is_some()) {
+        let gateway = match family {
+            Family::V4 => "10.0.0.1/32",
+            Family::V6 => "fd00:10::1/128",
+        };
+        host.links[2].addresses.push(address(parse_text(gateway)?));
+    }
+    Ok(())
 }
 
 fn parse_text<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {
@@ -282,6 +315,11 @@ fn frame(protocol: Protocol, (src, dst): (IpAddr, IpAddr), dport: u16, to: MacAd
     frame
 }
 
+fn rejected(log: &Log, id: usize) -> &'static str {
+    let answered = log.flows().iter().any(|flow| flow.cause.0 as usize >= id);
+    if answered { "REJECT" } else { "REJECT without an answer" }
+}
+
 /// What became of the first packet.
 #[allow(clippy::wildcard_enum_match_arm, reason = "most events say nothing of its fate")]
 fn told(log: &Log) -> String {
@@ -296,9 +334,10 @@ fn told(log: &Log) -> String {
             EventKind::Rule { did, .. } if did.starts_with("masquerade") => masqueraded = true,
             EventKind::Rule { did, .. } if did == "accept" => accepted = true,
             EventKind::Rule { did, .. } if did == "drop" => end = Some("DROP"),
-            EventKind::Rule { did, .. } if did.starts_with("reject") => {
-                let answered = log.flows().iter().any(|flow| flow.cause.0 as usize >= id);
-                end = Some(if answered { "REJECT" } else { "REJECT without an answer" });
+            EventKind::Rule { did, .. } if did.starts_with("reject") => end = Some(rejected(log, id)),
+            // No rule did it: a virtual server without real servers.
+            EventKind::Dropped { reason: DropReason::NetfilterDrop, .. } if end.is_none() => {
+                end = Some(rejected(log, id));
             }
             EventKind::Unknown(unknown) => return format!("unknown: {}", unknown.why),
             _ => {}
