@@ -12,7 +12,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("identity", &[]),
     ("lpm", &[]),
     ("packet", &["addr"]),
-    ("plan", &["addr", "origin"]),
+    ("plan", &["addr", "origin", "time"]),
     // What Linux does. Nothing of Kubernetes.
     ("dataplane", &["addr", "lpm", "packet", "plan", "time"]),
     ("text", &["addr", "lpm", "origin", "plan"]),

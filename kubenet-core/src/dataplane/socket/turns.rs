@@ -159,8 +159,7 @@ mod tests {
 
     use super::*;
     use crate::dataplane::choices::Seeded;
-    use crate::origin::Origin;
-    use crate::plan::Backend;
+    use crate::plan::{Backend, Origin};
     use crate::time::Duration;
 
     const SEAT: Seat = Seat { protocol: Protocol::Tcp, family: Family::V4, addr: None, port: 40_000 };
