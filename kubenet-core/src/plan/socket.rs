@@ -4,12 +4,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::net::IpAddr;
+use core::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Origin, Protocol};
 use crate::addr::Family;
-use crate::time::Duration;
 
 /// A bound socket, as `ss -lntu` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
