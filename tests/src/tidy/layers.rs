@@ -12,7 +12,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
     ("identity", &[]),
     ("lpm", &[]),
     ("packet", &["addr"]),
-    ("plan", &["addr", "origin", "time"]),
+    ("plan", &["addr", "origin"]),
     // What Linux does. Nothing of Kubernetes.
     ("dataplane", &["addr", "lpm", "packet", "plan", "time"]),
     ("text", &["addr", "lpm", "origin", "plan"]),

@@ -208,6 +208,13 @@ fn machine() -> impl Strategy<Value = MachinePlan> {
             for (place, link) in netns.links.iter_mut().enumerate().skip(1) {
                 link.name = alloc::format!("l{place}").into();
             }
+            // A link without a kind that has ports is read as the bridge that it must be.
+            let plain = |link: &&Link| matches!(link.kind, LinkKind::Nic { .. });
+            let nics: Vec<Arc<str>> =
+                netns.links.iter().filter(plain).map(|link| link.name.clone()).collect();
+            for link in &mut netns.links {
+                link.port.take_if(|port| nics.contains(&port.bridge));
+            }
         }
         MachinePlan { name: "m".into(), kind: MachineKind::Node, netns: all, origin: origin() }
     })
