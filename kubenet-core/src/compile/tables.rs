@@ -82,7 +82,8 @@ impl Tables {
 /// Chains in the order of their names; of two with one name the later counts.
 fn by_name(chains: Vec<Arc<Chain>>) -> Vec<Arc<Chain>> {
     // A name's first bytes stand beside it: nearly always they decide, and two pointers less are followed.
-    let mut keyed: Vec<([u8; 32], Arc<Chain>)> = chains.into_iter().map(|chain| (head(&chain.name), chain)).collect();
+    let mut keyed: Vec<([u8; 32], Arc<Chain>)> =
+        chains.into_iter().map(|chain| (head(&chain.name), chain)).collect();
     keyed.sort_by(|(a, one), (b, other)| a.cmp(b).then_with(|| one.name.cmp(&other.name)));
     let mut sorted: Vec<Arc<Chain>> = Vec::with_capacity(keyed.len());
     for (_, chain) in keyed {

@@ -27,7 +27,7 @@ use super::question::{LookedUp, prepare_one};
 use super::words::words;
 use crate::addr::{Family, Protocol};
 use crate::assume::{Assume, PodState, ProxyMode};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Pod};
 use crate::compile::Plans;
 use crate::compile::service::conntrack_cleanup::{Cleanup, Entry};
 use crate::compile::service::{Port, ProxyConfig, ports_of_service};
@@ -108,6 +108,8 @@ struct Run {
     outside: Vec<IpAddr>,
     /// The workload of each pod that went.
     owned: BTreeMap<String, String>,
+    /// Nodes that take no new pods.
+    cordoned: BTreeSet<String>,
     namespace: Arc<str>,
 }
 
@@ -125,6 +127,7 @@ pub(super) fn simulate(network: &Network, script: &str, namespace: &str) -> Resu
         connections: BTreeMap::new(),
         outside: Vec::new(),
         owned: BTreeMap::new(),
+        cordoned: BTreeSet::new(),
         namespace: namespace.into(),
     };
     let mut steps = Vec::new();
@@ -166,6 +169,12 @@ impl Run {
                 Ok(self.changed(line.at, None))
             }
             Action::Drain { node } => self.drain(line.at, node),
+            Action::Uncordon { node } => {
+                if !self.cordoned.remove(node) {
+                    return Err(format!("node {node} is not drained"));
+                }
+                Ok(self.changed(line.at, None))
+            }
             Action::Patch { kind, name, field, value } => self.patch(line.at, kind, name, field, value),
             Action::Assume { key, value } => {
                 self.assume.set(key, value).map_err(|error| error.to_string())?;
@@ -263,7 +272,7 @@ impl Run {
         if *network.assume() != self.assume {
             network = network.with_assume(self.assume.clone());
         }
-        self.network = network;
+        self.network = self.without_cordoned(old.cluster(), network);
         let plans = self.with_outside(self.network.plans());
         // What was due before the change happens under the plans before it.
         let old_plans = self.with_outside(old.plans());
@@ -342,18 +351,45 @@ impl Run {
         }
     }
 
+    /// The network with the pods that just came to cordoned nodes on others: each on the node that has the fewest. Those of
+    /// DaemonSets stay (`node.kubernetes.io/unschedulable:NoSchedule` is tolerated). Where every node is cordoned they stay too:
+    /// a pod without a node has no network to look at.
+    fn without_cordoned(&mut self, old: &Cluster, network: Network) -> Network {
+        if self.cordoned.is_empty() {
+            return network;
+        }
+        let cluster = network.cluster();
+        let nodes = || cluster.nodes.iter().zip(cluster.pods_on_node.iter());
+        let mut load: BTreeMap<&str, usize> = nodes()
+            .filter(|(node, _)| !self.cordoned.contains(&*node.name))
+            .map(|(node, pods)| (&*node.name, pods.len()))
+            .collect();
+        let mut moved = false;
+        for (node, pods) in nodes() {
+            if !self.cordoned.contains(&*node.name) {
+                continue;
+            }
+            let all = pods.iter().filter_map(|pod| cluster.pods.get(*pod as usize));
+            let is_new = |pod: &&Arc<Pod>| old.pod_named(&pod.namespace, &pod.name).is_none();
+            for pod in all.filter(|pod| !stays_on_a_drained_node(pod)).filter(is_new) {
+                let Some((target, count)) = load.iter_mut().min_by_key(|(_, count)| **count) else { break };
+                *count += 1;
+                self.assume.place.insert(format!("{}/{}", pod.namespace, pod.name), (*target).into());
+                moved = true;
+            }
+        }
+        if moved { network.with_assume(self.assume.clone()) } else { network }
+    }
+
     fn drain(&mut self, at: Instant, node: &str) -> Result<Outcome, String> {
         let cluster = self.network.cluster().clone();
         let place = cluster.node_named(node).ok_or_else(|| format!("there is no node {node}"))?;
         let pods: Vec<u32> = cluster.pods_on_node.get(place as usize).cloned().unwrap_or_default();
-        let daemons = |pod: &u32| {
-            let pod = cluster.pods.get(*pod as usize);
-            pod.is_some_and(|pod| {
-                pod.owners.iter().any(|owner| owner.kind == "DaemonSet") || pod.host_network
-            })
-        };
-        for pod in pods.iter().filter(|pod| !daemons(pod)) {
-            self.remove(*pod)?;
+        self.cordoned.insert(node.into());
+        for pod in pods {
+            if cluster.pods.get(pod as usize).is_some_and(|pod| !stays_on_a_drained_node(pod)) {
+                self.remove(pod)?;
+            }
         }
         Ok(self.changed(at, None))
     }
@@ -402,6 +438,11 @@ impl Run {
         let changes = changed.iter().map(ObjectChange::Put).collect();
         Ok(self.changed(at, Some(changes)))
     }
+}
+
+/// `kubectl drain --ignore-daemonsets`; pods on the host's network are taken to be the node's own.
+fn stays_on_a_drained_node(pod: &Pod) -> bool {
+    pod.owners.iter().any(|owner| owner.kind == "DaemonSet") || pod.host_network
 }
 
 fn key_of(owner: &ObjectRef) -> String {
@@ -480,6 +521,15 @@ fn is_stale(cleanup: &Cleanup, entry: &ConntrackEntry) -> bool {
         })
 }
 
+/// What is told of a pod that was not there before.
+fn comes(cluster: &Cluster, name: &str) -> String {
+    let pod = name.split_once('/').and_then(|(namespace, name)| cluster.pod_named(namespace, name));
+    let node = pod
+        .and_then(|pod| cluster.pods.get(pod as usize)?.node)
+        .and_then(|node| cluster.nodes.get(node as usize));
+    node.map_or_else(|| "comes".into(), |node| format!("comes on {}", node.name))
+}
+
 /// Pods that are different, in words.
 fn changed_pods(before: &Cluster, after: &Cluster) -> Vec<String> {
     let all = |cluster: &Cluster| -> BTreeMap<String, (bool, bool)> {
@@ -492,7 +542,7 @@ fn changed_pods(before: &Cluster, after: &Cluster) -> Vec<String> {
         .into_iter()
         .filter_map(|name| {
             let word = match (old.get(name), new.get(name)) {
-                (None, Some(_)) => "comes",
+                (None, Some(_)) => return Some(format!("{name} {}", comes(after, name))),
                 (Some(_), None) => "is gone",
                 (Some((_, false)), Some((_, true))) => "is terminating",
                 (Some((true, _)), Some((false, _))) => "is not ready",

@@ -8,7 +8,8 @@
 //! at 6s    ready pod web-1
 //! at 6s    terminate pod web-2
 //! at 7s    scale deployment web 5
-//! at 8s    drain node node-2                       its pods go, their workloads make others
+//! at 8s    drain node node-2                       its pods go, their workloads make others elsewhere
+//! at 8s    uncordon node node-2                    it takes new pods again
 //! at 9s    patch service web spec.internalTrafficPolicy=Local
 //! at 9s    assume proxyMode=nftables
 //! at 10s   send web                                one more packet on the connection
@@ -52,8 +53,10 @@ pub(super) enum Action {
     Terminate { pod: String },
     /// A workload has so many pods.
     Scale { workload: String, replicas: u32 },
-    /// The pods of a node go.
+    /// The pods of a node go, and no new ones come.
     Drain { node: String },
+    /// A node takes new pods again.
+    Uncordon { node: String },
     /// A field of an object has another value.
     Patch { kind: String, name: String, field: String, value: String },
     /// An assumption is another.
@@ -113,7 +116,8 @@ fn duration(text: &str) -> Option<Duration> {
     })
 }
 
-const ACTIONS: &str = "trace, send, show, delete, ready, unready, terminate, scale, drain, patch or assume";
+const ACTIONS: &str =
+    "trace, send, show, delete, ready, unready, terminate, scale, drain, uncordon, patch or assume";
 
 fn action(text: &str) -> Result<Action, String> {
     let (word, rest) = text.split_once(char::is_whitespace).map_or((text, ""), |(w, r)| (w, r.trim()));
@@ -124,6 +128,11 @@ fn action(text: &str) -> Result<Action, String> {
             Ok(name.split_once('/').map_or("", |(_, name)| name).to_string())
         }
         _ => Err(format!("expected '{word} pod [NS/]NAME'")),
+    };
+    let node = |words: &[&str]| match words {
+        [kind, name] if is_kind(kind, "node") => Ok((*name).to_string()),
+        [name] => Ok(name.strip_prefix("node/").unwrap_or(name).to_string()),
+        _ => Err(format!("expected '{word} node NAME'")),
     };
     match word {
         "trace" => {
@@ -157,11 +166,8 @@ fn action(text: &str) -> Result<Action, String> {
             [kind, name, replicas] => scale(&format!("{kind}/{name}"), replicas),
             _ => Err("expected 'scale KIND NAME REPLICAS'".into()),
         },
-        "drain" => match words[..] {
-            [kind, name] if is_kind(kind, "node") => Ok(Action::Drain { node: name.into() }),
-            [name] => Ok(Action::Drain { node: name.strip_prefix("node/").unwrap_or(name).into() }),
-            _ => Err("expected 'drain node NAME'".into()),
-        },
+        "drain" => node(&words).map(|node| Action::Drain { node }),
+        "uncordon" => node(&words).map(|node| Action::Uncordon { node }),
         "patch" => match words[..] {
             [kind, name, set] => {
                 let (field, value) =

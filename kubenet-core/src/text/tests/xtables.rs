@@ -148,7 +148,8 @@ fn module(family: Family) -> BoxedStrategy<Match> {
         }),
         inv(masked()).prop_map(Match::Mark),
         inv(masked()).prop_map(Match::Connmark),
-        (maybe(range()), maybe(range())).prop_map(|(src, dst)| Match::Iprange { src: src.map(Box::new), dst: dst.map(Box::new) }),
+        (maybe(range()), maybe(range()))
+            .prop_map(|(src, dst)| Match::Iprange { src: src.map(Box::new), dst: dst.map(Box::new) }),
         rate.prop_map(|(amount, per_secs, burst)| {
             Match::Limit { rate: LimitRate { amount, unit_bytes: None, per_secs }, burst }
         }),

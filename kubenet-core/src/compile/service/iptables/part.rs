@@ -150,7 +150,8 @@ impl<'a> Maker<'a> {
         match kind {
             "SEP" => {
                 let mut all = self.port.selected.all.iter();
-                let place = all.find(|place| self.endpoint(**place).is_some_and(|(own, _)| **own == *name))?;
+                let place =
+                    all.find(|place| self.endpoint(**place).is_some_and(|(own, _)| **own == *name))?;
                 self.endpoint_chain(*place)
             }
             _ if hash != self.hash => None,

@@ -172,7 +172,8 @@ fn who_sends_is_known_only_of_what_is_not_sent_from_here() {
 
 #[test]
 fn what_crossed_no_bridge_matches_what_is_inverted() {
-    let is_in = |not| Match::Physdev(Box::new(Physdev { is_in: Some(Inv { not, value: () }), ..Physdev::default() }));
+    let is_in =
+        |not| Match::Physdev(Box::new(Physdev { is_in: Some(Inv { not, value: () }), ..Physdev::default() }));
     check(is_in(true), PACKET, ["yes", "yes"]);
     check(is_in(false), PACKET, ["no", "no"]);
 }
