@@ -36,12 +36,13 @@ pub(super) fn add(cluster: &Cluster, node: u32, plan: &mut MachinePlan) {
 
 /// kube-proxy's health checks for load balancers: a node answers 200 for a Service that has an endpoint of its own that is ready,
 /// else 503 (`pkg/proxy/healthcheck/service_health.go`, v1.36). Endpoints that terminate do not count. O(endpoints of the
-/// Services with such a port). In mode `userspace` nobody answers.
+/// Services with such a port). In mode `userspace` nobody listens there.
 fn add_health_checks(cluster: &Cluster, node: u32, host: &mut Netns) {
     let Some(own) = cluster.nodes.get(node as usize) else { return };
-    if cluster.settings.proxy_mode.value == ProxyMode::Userspace {
-        return;
-    }
+    let state = match cluster.settings.proxy_mode.value {
+        ProxyMode::Iptables | ProxyMode::Nftables | ProxyMode::Ipvs => SocketState::Listen,
+        ProxyMode::Userspace => SocketState::Closed,
+    };
     for place in cluster.services_with_load_balancer().iter().copied() {
         let Some(service) = cluster.services.get(place as usize) else { continue };
         let Some(port) = service.load_balancer.as_ref().and_then(|balancer| balancer.health_check_node_port)
@@ -58,7 +59,7 @@ fn add_health_checks(cluster: &Cluster, node: u32, host: &mut Netns) {
             addr: None,
             dev: None,
             port,
-            state: SocketState::Listen,
+            state,
             process: Process::Http { status: if here { 200 } else { 503 } },
             origin: service.origin.with_field("spec.healthCheckNodePort"),
         });
