@@ -3,6 +3,7 @@
 mod faults;
 mod links;
 mod lists;
+mod nftables;
 mod properties;
 mod routes;
 mod tables;
