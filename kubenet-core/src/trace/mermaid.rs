@@ -31,7 +31,7 @@ pub fn mermaid(trace: &Trace, case: &Case) -> String {
     let notes = lines(trace, case, Detail::Changes);
     for (hops, is_reply, arrow) in [(&case.hops[..], false, "->>"), (reply, true, "-->>")] {
         let mut at: Option<usize> = None;
-        for (place, hop) in hops.iter().enumerate() {
+        for hop in hops {
             let here = id(hop);
             if let Some(from) = at
                 && from != here
@@ -40,9 +40,7 @@ pub fn mermaid(trace: &Trace, case: &Case) -> String {
                 out += &format!("    p{from}{arrow}p{here}: {}\n", escape(&packet));
             }
             at = Some(here);
-            let number = place as u32 + 1;
-            let kind = if is_reply { LineKind::ReplyHop(number) } else { LineKind::Hop(number) };
-            let told = notes.iter().find(|line| line.kind == kind);
+            let told = notes.iter().find(|line| line.event == Some(hop.id));
             if let Some(line) = told.filter(|_| hop.event != EventKind::Sent) {
                 out += &format!("    Note over p{here}: {}\n", escape(&line.text()));
             }

@@ -65,6 +65,8 @@ pub enum Style {
 pub struct Line {
     /// What it is.
     pub kind: LineKind,
+    /// The event that it tells, if it tells one.
+    pub event: Option<EventId>,
     /// Where: `node-1`, or `shop/cart-0` for a pod's namespace; empty for outcome and verdict.
     pub place: String,
     /// The link, if one is concerned.
@@ -147,6 +149,7 @@ fn asides(case: &Case, out: &mut Vec<Line>) {
                 seen.push((flow.kind, text.clone()));
                 out.push(Line {
                     kind: LineKind::Aside,
+                    event: Some(hop.id),
                     place: place_words(hop),
                     device: hop.device.as_deref().unwrap_or("").into(),
                     stage: "lost".into(),
@@ -197,7 +200,7 @@ fn path_lines(hops: &[Hop], detail: Detail, kind: fn(u32) -> LineKind, out: &mut
             let parts = Vec::from([(Style::Plain, "… and so on".into())]);
             let kind = kind(number + 1);
             let (place, device, stage) = (place_words(hop), String::new(), stage_word(hop.stage).into());
-            out.push(Line { kind, place, device, stage, parts, origin: None });
+            out.push(Line { kind, event: None, place, device, stage, parts, origin: None });
         }
         if shown && !again {
             number += 1;
@@ -370,6 +373,7 @@ fn hop_line(hop: &Hop, kind: LineKind, before: Option<&Summary>, first: bool) ->
     }
     Line {
         kind,
+        event: Some(hop.id),
         place: place_words(hop),
         device: hop.device.as_deref().unwrap_or("").into(),
         stage: stage_word(hop.stage).into(),
@@ -456,6 +460,7 @@ fn outcome_line(case: &Case) -> Line {
     }
     Line {
         kind: LineKind::Outcome,
+        event: None,
         place: String::new(),
         device: String::new(),
         stage: case.outcome.to_string(),
@@ -537,6 +542,7 @@ fn verdict_line(trace: &Trace, case: &Case) -> Line {
     }
     Line {
         kind: LineKind::Verdict,
+        event: None,
         place: String::new(),
         device: String::new(),
         stage: case.verdict.to_string(),

@@ -118,3 +118,14 @@ fn names_never_become_markup_of_a_diagram() {
     assert!(diagram.contains("server#35;#59;#60;b#62;#37;#37;#123;init#125;"), "{diagram}");
     assert!(!diagram.contains("<b>") && !diagram.contains("%%{"), "{diagram}");
 }
+
+#[test]
+fn a_diagram_tells_what_happens_where_it_does() {
+    let trace = trace(PODS, "pod/client", "pod/server:8080");
+    let diagram = mermaid(&trace, &trace.outcomes[0]);
+    let place = |text: &str| diagram.find(text).unwrap_or_else(|| panic!("no {text} in {diagram}"));
+    let node = diagram.lines().find(|line| line.ends_with("as node-1")).expect("the node");
+    let id = node.trim().split(' ').nth(1).expect("its number");
+    assert!(place("participant") < place("->>"), "{diagram}");
+    assert!(place("->>") < place(&format!("Note over {id}: forwards")), "{diagram}");
+}
