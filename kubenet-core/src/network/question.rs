@@ -182,6 +182,7 @@ struct Place {
 }
 
 /// A question that is looked up: what is sent, and how its answer is told.
+#[derive(Clone)]
 pub(super) struct Prepared {
     pub(super) plans: Plans,
     pub(super) request: Request,

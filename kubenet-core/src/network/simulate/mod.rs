@@ -11,6 +11,7 @@
 mod script;
 mod show;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use self::script::ScriptError;
 use self::script::{Action, Line};
 use super::Network;
-use super::question::{LookedUp, prepare_one};
+use super::question::{LookedUp, Prepared, prepare_one};
 use super::words::words;
 use crate::addr::{Family, Protocol};
 use crate::assume::{Assume, PodState, ProxyMode};
@@ -72,7 +73,7 @@ pub enum Outcome {
     /// The network is another.
     Changed(Change),
     /// A packet was sent.
-    Trace(alloc::boxed::Box<Trace>),
+    Trace(Box<Trace>),
     /// What a command on a machine prints.
     Shown(String),
     /// It could not be done, and why.
@@ -90,9 +91,10 @@ pub struct Change {
 }
 
 /// A connection that has a name.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Connection {
-    request: Request,
+    /// As it was looked up when it began.
+    prepared: Box<Prepared>,
     client: ClientId,
     question: String,
     /// The machine's name: numbers change when nodes come and go.
@@ -148,6 +150,13 @@ impl Run {
                 let pod = self.pod(pod)?;
                 self.remove(pod)?;
                 Ok(self.changed(line.at, None))
+            }
+            Action::DeleteObject { kind, name } => {
+                let object = self.object(kind, name)?;
+                let of = object.metadata();
+                let (kind, namespace) = (object.kind().into(), of.namespace.clone());
+                let object = ObjectRef { kind, namespace, name: of.name.clone() };
+                Ok(self.changed(line.at, Some(Vec::from([ObjectChange::Delete(object)]))))
             }
             Action::Ready { pod, ready } => {
                 let name = self.pod_name(self.pod(pod)?)?;
@@ -218,10 +227,10 @@ impl Run {
         self.parked = world.park();
         let (case, client) = done.map_err(|error| error.to_string())?;
         let name = label.map_or_else(|| format!("line {}", self.connections.len()), ToString::to_string);
-        let connection =
-            Connection { request: request.clone(), client, question: text.into(), machine, netns };
-        self.connections.insert(name, connection);
         prepared.request = request;
+        let connection =
+            Connection { prepared: prepared.clone(), client, question: text.into(), machine, netns };
+        self.connections.insert(name, connection);
         Ok(Outcome::Trace(prepared.finish(&cluster, Vec::from([case]), Probability::ZERO).into()))
     }
 
@@ -237,7 +246,17 @@ impl Run {
             self.parked = world.park();
             return Err(format!("the client of '{label}' is gone"));
         };
-        let request = Request { machine, netns, payload, ..connection.request };
+        // The ends are told as the question names them now, or as it did when that has no meaning any more.
+        let mut prepared = match prepare_one(&self.network, &question) {
+            Ok(LookedUp::Ready(prepared)) => prepared,
+            Ok(LookedUp::Answered(_)) | Err(_) => {
+                let mut before = connection.prepared.clone();
+                before.request.intended = None;
+                before
+            }
+        };
+        let intended = prepared.request.intended;
+        let request = Request { machine, netns, payload, intended, ..connection.prepared.request };
         let limits = dataplane::Limits { steps: question.limits.steps, ..dataplane::Limits::default() };
         let cluster = self.network.cluster().clone();
         let client = Some(connection.client);
@@ -247,14 +266,8 @@ impl Run {
             Err(RunError::NoConnection) => return Err(format!("the connection '{label}' is closed")),
             done => done.map_err(|error| error.to_string())?,
         };
-        // The ends are told as the question named them, where they are still there.
-        match prepare_one(&self.network, &question).map_err(|error| error.to_string())? {
-            LookedUp::Ready(mut prepared) => {
-                prepared.request = request;
-                Ok(Outcome::Trace(prepared.finish(&cluster, Vec::from([case]), Probability::ZERO).into()))
-            }
-            LookedUp::Answered(trace) => Ok(Outcome::Trace(trace)),
-        }
+        prepared.request = request;
+        Ok(Outcome::Trace(prepared.finish(&cluster, Vec::from([case]), Probability::ZERO).into()))
     }
 
     /// Plans with every outside host that was met before.
@@ -394,6 +407,26 @@ impl Run {
         Ok(self.changed(at, None))
     }
 
+    /// The object of this kind and name.
+    fn object(&self, kind: &str, name: &str) -> Result<AnyObject, String> {
+        let (namespace, name) = name.split_once('/').unwrap_or((&self.namespace, name));
+        let kind = AnyObject::KINDS
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(kind))
+            .ok_or_else(|| format!("'{kind}' is not a kind that is read"))?;
+        let meant = |object: &AnyObject| {
+            let of = object.metadata();
+            object.kind() == *kind
+                && *of.name == *name
+                && of.namespace.as_deref().is_none_or(|ns| ns == namespace)
+        };
+        self.network
+            .objects()
+            .iter()
+            .find(meant)
+            .ok_or_else(|| format!("there is no {kind} {namespace}/{name}"))
+    }
+
     fn patch(
         &mut self,
         at: Instant,
@@ -402,20 +435,7 @@ impl Run {
         field: &str,
         value: &str,
     ) -> Result<Outcome, String> {
-        let (namespace, name) = name.split_once('/').unwrap_or((&self.namespace, name));
-        let kind = AnyObject::KINDS
-            .iter()
-            .find(|known| known.eq_ignore_ascii_case(kind))
-            .ok_or_else(|| format!("'{kind}' is not a kind that is read"))?;
-        let objects = self.network.objects().clone();
-        let meant = |object: &AnyObject| {
-            let of = object.metadata();
-            object.kind() == *kind
-                && *of.name == *name
-                && of.namespace.as_deref().is_none_or(|ns| ns == namespace)
-        };
-        let object =
-            objects.iter().find(meant).ok_or_else(|| format!("there is no {kind} {namespace}/{name}"))?;
+        let object = self.object(kind, name)?;
         let mut json = object.to_json().map_err(|error| error.to_string())?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
         let mut at_field = &mut json;

@@ -4,6 +4,7 @@
 //! # at TIME: the rest of the line happens then; without it, at the time of the line before
 //! at 0s    trace pod/client svc/web:80 as web      a packet; what follows 'as' names its connection
 //! at 5s    delete pod web-0                        gone at once; its workload makes another
+//! at 5s    delete service web
 //! at 5s    unready pod web-1
 //! at 6s    ready pod web-1
 //! at 6s    terminate pod web-2
@@ -47,6 +48,8 @@ pub(super) enum Action {
     Show { shown: Shown, what: String },
     /// A pod is gone.
     Delete { pod: String },
+    /// An object that is no pod is gone.
+    DeleteObject { kind: String, name: String },
     /// A pod is not ready any more, or again.
     Ready { pod: String, ready: bool },
     /// A pod is being deleted, and still runs.
@@ -157,7 +160,12 @@ fn action(text: &str) -> Result<Action, String> {
             }
             _ => Err("expected 'show TABLE MACHINE|POD'".into()),
         },
-        "delete" => pod(&words).map(|pod| Action::Delete { pod }),
+        "delete" => match words[..] {
+            [kind, name] if !is_kind(kind, "pod") => {
+                Ok(Action::DeleteObject { kind: kind.into(), name: name.into() })
+            }
+            _ => pod(&words).map(|pod| Action::Delete { pod }),
+        },
         "ready" => pod(&words).map(|pod| Action::Ready { pod, ready: true }),
         "unready" => pod(&words).map(|pod| Action::Ready { pod, ready: false }),
         "terminate" => pod(&words).map(|pod| Action::Terminate { pod }),
