@@ -2,7 +2,12 @@
 //!
 //! `cargo bench -p kubenet-core --bench dataplane`. Each round feeds a segment to the client's pod, whose ACK then goes the whole
 //! way: socket, veth, bridge, route, card, switch, card, route, bridge, veth, socket; so a round is a little more than one
-//! packet. `recorded` takes down every step with its frame, `unrecorded` nothing.
+//! packet. `recorded` takes down every step with its frame, `unrecorded` nothing. `services` has the client's node alone, with
+//! the rules of 10,000 Services.
+
+mod gate;
+#[path = "dataplane/services.rs"]
+mod services;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -20,6 +25,7 @@ use kubenet_core::time::Instant;
 
 fn main() {
     divan::main();
+    services::hold();
 }
 
 /// Two nodes on one switch, a bridge and a pod on each.

@@ -2,7 +2,10 @@
 //!
 //! `cargo bench -p kubenet-core --bench netfilter`. `iptables_plain` walks every rule of the dispatch chain,
 //! `iptables_indexed` those that the index finds, `nft_map` looks the Service up in a verdict map; each asks for Services all
-//! over the chain in turn. `iptables_first_packet` also makes the names and indexes that later packets find made.
+//! over the chain in turn. `iptables_first_packet` also makes the names and indexes that later packets find made. The run
+//! fails when the index is not far faster than the plain walk.
+
+mod gate;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -28,6 +31,17 @@ const ENDPOINTS: u32 = 10;
 
 fn main() {
     divan::main();
+    let netfilter = iptables();
+    let prepared = Prepared::new(&netfilter);
+    let walk = |mode| {
+        let rules = Rules { netfilter: &netfilter, prepared: &prepared, mode };
+        let (frames, mut state, mut choices) = (frames(), RuleState::new(), Seeded(1));
+        move || connect(&frames, rules, &mut state, &mut choices)
+    };
+    let (mut plain, mut indexed) = (walk(WalkMode::Plain), walk(WalkMode::Indexed));
+    // Names and indexes are made by the first packets.
+    (plain(), indexed());
+    gate::at_least("256 connections, plainly against by the index", 10.0, gate::best_of(3, plain, indexed));
 }
 
 struct Machine;
@@ -175,40 +189,41 @@ fn frames() -> Vec<Vec<u8>> {
     (0..256).map(frame).collect()
 }
 
+/// The first packet of a connection each.
+fn connect(frames: &[Vec<u8>], rules: Rules<'_>, state: &mut RuleState, choices: &mut Seeded) {
+    for frame in frames {
+        let Ok(View::Ip(ip)) = packet::view(frame) else { panic!("not IP") };
+        let orig = Tuple { src: ip.src, dst: ip.dst, sport: 40_000, dport: 80, protocol: 6 };
+        let reply = Tuple { src: ip.dst, dst: ip.src, sport: 80, dport: 40_000, protocol: 6 };
+        let ct = CtSeen { state: CtState::New, status: 0, mark: 0, original: true, orig, reply };
+        let mut seen = Seen {
+            hook: Hook::Prerouting,
+            ip: &ip,
+            frame,
+            iif: Some("eth0"),
+            oif: None,
+            phys_iif: None,
+            phys_oif: None,
+            bridged: false,
+            from_socket: false,
+            mark: 0,
+            ct: Some(ct),
+            notrack: false,
+            ipvs: None,
+            now: Instant::START,
+        };
+        for base in rules.prepared.bases(Family::V4, Hook::Prerouting) {
+            let decision = run(base, &mut seen, rules, state, &Machine, choices, &mut ());
+            assert!(matches!(decision, Decision::Nat(_)), "{decision:?}");
+        }
+    }
+}
+
 fn bench(bencher: Bencher<'_, '_>, netfilter: &Netfilter, mode: WalkMode) {
     let prepared = Prepared::new(netfilter);
     let rules = Rules { netfilter, prepared: &prepared, mode };
-    let frames = frames();
-    let (mut state, mut choices) = (RuleState::new(), Seeded(1));
-    let bases = prepared.bases(Family::V4, Hook::Prerouting);
-    let mut all = || {
-        for frame in &frames {
-            let Ok(View::Ip(ip)) = packet::view(frame) else { panic!("not IP") };
-            let orig = Tuple { src: ip.src, dst: ip.dst, sport: 40_000, dport: 80, protocol: 6 };
-            let reply = Tuple { src: ip.dst, dst: ip.src, sport: 80, dport: 40_000, protocol: 6 };
-            let ct = CtSeen { state: CtState::New, status: 0, mark: 0, original: true, orig, reply };
-            let mut seen = Seen {
-                hook: Hook::Prerouting,
-                ip: &ip,
-                frame,
-                iif: Some("eth0"),
-                oif: None,
-                phys_iif: None,
-                phys_oif: None,
-                bridged: false,
-                from_socket: false,
-                mark: 0,
-                ct: Some(ct),
-                notrack: false,
-                ipvs: None,
-                now: Instant::START,
-            };
-            for base in bases {
-                let decision = run(base, &mut seen, rules, &mut state, &Machine, &mut choices, &mut ());
-                assert!(matches!(decision, Decision::Nat(_)), "{decision:?}");
-            }
-        }
-    };
+    let (frames, mut state, mut choices) = (frames(), RuleState::new(), Seeded(1));
+    let mut all = || connect(&frames, rules, &mut state, &mut choices);
     // Names and indexes are made by the first packets.
     all();
     bencher.counter(ItemsCount::new(frames.len())).bench_local(all);

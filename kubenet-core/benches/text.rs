@@ -1,10 +1,22 @@
-//! How long a dump of rules takes to read and to print.
+//! How long rules take to read and to print.
 //!
-//! 50,000 rules of 10,000 services with four endpoints' chains each, as `iptables-save` prints them.
+//! `cargo bench -p kubenet-core --bench text`. A dump of 50,000 rules of 10,000 services, as `iptables-save` prints it; and in every
+//! form the rules of a node with 10,000 Services of ten endpoints each (230,000 rules in iptables mode).
 
+#[allow(dead_code, reason = "other benches use the rest")]
+#[path = "service/cluster.rs"]
+mod cluster;
+
+use std::fmt;
+
+use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use kubenet_core::addr::Family;
+use kubenet_core::assume::ProxyMode;
+use kubenet_core::compile::service::NodeRules;
+use kubenet_core::plan::Ruleset;
 use kubenet_core::text::iptables_save::{self, Dialect, Marks};
+use kubenet_core::text::{ipset, ipvsadm, nft};
 
 fn main() {
     divan::main();
@@ -49,4 +61,36 @@ fn render_50_000_rules(bencher: Bencher<'_, '_>) {
 fn render_50_000_rules_to_feed(bencher: Bencher<'_, '_>) {
     let tables = iptables_save::parse(&dump(), "node", Family::V4).items;
     bencher.bench(|| iptables_save::render_restore(black_box(&tables), Marks::Padded));
+}
+
+/// What prints a form, the form's name, and the mode whose rules it prints.
+struct Form(&'static str, ProxyMode, fn(&Ruleset) -> String);
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+const FORMS: [Form; 7] = [
+    Form("iptables-save", ProxyMode::Iptables, |rules| iptables_save::render(&rules.xt, Dialect::Current)),
+    Form("iptables-restore", ProxyMode::Iptables, |rules| {
+        iptables_save::render_restore(&rules.xt, Marks::Padded)
+    }),
+    Form("nft", ProxyMode::Nftables, |rules| nft::render(&rules.nft, nft::Dialect::default())),
+    Form("nft-feed", ProxyMode::Nftables, |rules| nft::render_feed(&rules.nft)),
+    Form("iptables-save-ipvs", ProxyMode::Ipvs, |rules| iptables_save::render(&rules.xt, Dialect::Current)),
+    Form("ipvsadm", ProxyMode::Ipvs, |rules| ipvsadm::render(&rules.ipvs)),
+    Form("ipset", ProxyMode::Ipvs, |rules| ipset::render(&rules.ipsets)),
+];
+
+/// Everything that a node with 10,000 Services has, in a form.
+#[divan::bench(args = FORMS, sample_count = 8, sample_size = 1)]
+fn render_a_node(bencher: Bencher<'_, '_>, form: &Form) {
+    let Form(_, mode, render) = form;
+    let cluster = cluster::of(*mode);
+    let rules = NodeRules::new(cluster, 0).expect("a node").ruleset(cluster);
+    let text = render(&rules);
+    assert!(text.lines().count() > 20);
+    bencher.counter(BytesCount::of_str(&text)).bench_local(|| render(black_box(&rules)));
 }

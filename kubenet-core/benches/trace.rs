@@ -1,16 +1,18 @@
 //! What a user waits for: one trace and one change, over the number of pods.
 //!
 //! `cargo bench -p kubenet-core --bench trace`. `n` pods are `n/10` Deployments of ten replicas with a Service each, on `n/20` nodes;
-//! the trace goes from a pod on one node to a pod on another. Nothing is kept between two traces.
+//! the trace goes from a pod on one node to a pod on another, or in each mode of kube-proxy to a Service of pods on others.
+//! Nothing is kept between two traces.
 
 use std::sync::LazyLock;
 
 use divan::Bencher;
 use kubenet_core::addr::Protocol;
-use kubenet_core::assume::{Assume, Underlay};
+use kubenet_core::assume::{Assume, ProxyMode, Underlay};
 use kubenet_core::k8s::build::{Pod, Service};
 use kubenet_core::k8s::{ObjectChange, Objects};
 use kubenet_core::network::{Network, Question, Table};
+use kubenet_core::trace::Verdict;
 
 fn main() {
     divan::main();
@@ -49,6 +51,22 @@ fn question(network: &Network) -> Question {
 fn cold_trace(bencher: Bencher<'_, '_>, pods: u32) {
     let network = network(pods);
     let question = question(network);
+    bencher.bench_local(|| network.trace(&question).expect("an answer"));
+}
+
+/// The modes of kube-proxy that are compiled.
+const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
+
+/// One trace to one of 10,000 Services among 100,000 pods, every machine on the way compiled anew.
+#[divan::bench(args = MODES)]
+fn cold_trace_to_a_service(bencher: Bencher<'_, '_>, mode: ProxyMode) {
+    let network = network(100_000);
+    let assume = Assume { proxy_mode: Some(mode), ..network.assume().clone() };
+    let network = network.with_assume(assume);
+    let from = &network.cluster().pods[0].name;
+    let question = Question::new(format!("pod/{from}"), "svc/app-5000:80");
+    let verdict = network.trace(&question).expect("an answer").verdict();
+    assert!(matches!(verdict, Some(Verdict::Connected | Verdict::Answered)), "{verdict:?}");
     bencher.bench_local(|| network.trace(&question).expect("an answer"));
 }
 

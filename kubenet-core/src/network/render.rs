@@ -162,10 +162,8 @@ fn render_rules(netfilter: &Netfilter, table: Table) -> String {
             nft::render(&tables, nft::Dialect::default())
         }
         Table::NftFeed => nft::render_feed(&whole.nft),
-        Table::Ipset => ipset::render(&whole.ipsets.iter().map(|set| (**set).clone()).collect::<Vec<_>>()),
-        Table::Ipvsadm => {
-            ipvsadm::render(&whole.ipvs.iter().map(|server| (**server).clone()).collect::<Vec<_>>())
-        }
+        Table::Ipset => ipset::render(&whole.ipsets),
+        Table::Ipvsadm => ipvsadm::render(&whole.ipvs),
         Table::IpRoute
         | Table::IpRule
         | Table::IpAddr

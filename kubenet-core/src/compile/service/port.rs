@@ -1,5 +1,6 @@
 //! A service port on a node: its record, its endpoints, and what follows from both for every mode.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -105,13 +106,15 @@ pub(super) fn records_of_service(cluster: &Cluster, service: u32, config: &Proxy
 
 /// The service ports of all Services of a set of objects, as they are stated: nothing is made up, and only slices count.
 pub fn ports_of_objects(objects: &Objects, config: &ProxyConfig) -> Vec<Port> {
-    let slices: Vec<EndpointSlice> = objects.endpoint_slices.values().filter_map(read_slice).collect();
+    let mut slices: BTreeMap<(Arc<str>, Arc<str>), Vec<EndpointSlice>> = BTreeMap::new();
+    for slice in objects.endpoint_slices.values().filter_map(read_slice) {
+        slices.entry((slice.namespace.clone(), slice.service.clone())).or_default().push(slice);
+    }
     let mut ports = Vec::new();
-    for ((namespace, name), service) in &objects.services {
-        let mine = |slice: &&EndpointSlice| slice.namespace == *namespace && slice.service == *name;
-        let slices: Vec<EndpointSlice> = slices.iter().filter(mine).cloned().collect();
+    for (name, service) in &objects.services {
+        let slices = slices.get(name).map_or(&[][..], Vec::as_slice);
         let records = service_ports(service, None, config.family);
-        ports.extend(records.into_iter().map(|record| Port::new(record, &slices, config)));
+        ports.extend(records.into_iter().map(|record| Port::new(record, slices, config)));
     }
     ports
 }

@@ -12,6 +12,7 @@ use core::fmt;
 use core::net::IpAddr;
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 use crate::addr::{Family, Protocol};
 use crate::cluster;
@@ -120,16 +121,9 @@ pub fn service_ports(
     let spec = &service.spec;
     let kind = spec.r#type.as_deref().unwrap_or("ClusterIP");
     let is_balanced = kind == "LoadBalancer";
-    let of_family = |addr: &IpAddr| Family::of(*addr) == family;
-    let external_ips: Vec<IpAddr> =
-        spec.external_ips.iter().filter_map(|text| sloppy::addr(text)).filter(of_family).collect();
-    let balancer = match given {
-        Some(given) => given.load_balancer.clone(),
-        None => cluster::LoadBalancer::stated(service),
-    };
-    let addresses = balancer.iter().flat_map(|balancer| &balancer.addresses);
-    let vips = addresses.filter(|address| address.mode == cluster::IpMode::Vip).map(|address| address.addr);
-    let vips: Vec<IpAddr> = vips.filter(of_family).collect();
+    let external_ips: Vec<IpAddr> = external_ips(spec, family).collect();
+    let balancer = balancer(service, given);
+    let vips: Vec<IpAddr> = vips(balancer.as_deref(), family).collect();
     let reachable = is_balanced || kind == "NodePort" || !spec.external_ips.is_empty();
     let external_local = reachable && spec.external_traffic_policy.as_deref() == Some("Local");
     let affinity = spec.session_affinity.as_deref() == Some("ClientIP");
@@ -137,12 +131,7 @@ pub fn service_ports(
     let source_ranges = source_ranges(spec, family);
     let mut ports = Vec::with_capacity(spec.ports.len());
     for (at, port) in spec.ports.iter().enumerate() {
-        let protocol = match port.protocol.as_deref().unwrap_or("TCP") {
-            "TCP" => Protocol::Tcp,
-            "UDP" => Protocol::Udp,
-            "SCTP" => Protocol::Sctp,
-            _ => continue,
-        };
+        let Some(protocol) = protocol(port) else { continue };
         let port_name = port.name.clone().unwrap_or_default();
         let mine = |p: &&cluster::ServicePort| {
             p.protocol == protocol && p.port == port.port && p.name.as_deref().unwrap_or("") == &*port_name
@@ -169,6 +158,52 @@ pub fn service_ports(
     ports.sort_by(|a, b| a.key().cmp(&b.key()));
     ports.dedup_by(|b, a| a.key() == b.key());
     ports
+}
+
+/// All addresses that the service ports of a Service have in a family, the cluster IP last: those of [`service_ports`], without
+/// making them.
+pub(super) fn virtual_addresses(
+    service: &Object<types::Service>,
+    given: &cluster::Service,
+    family: Family,
+) -> SmallVec<[IpAddr; 1]> {
+    let spec = &service.spec;
+    if !is_proxied(service) || spec.ports.iter().all(|port| protocol(port).is_none()) {
+        return SmallVec::new();
+    }
+    let Some(cluster_ip) = cluster_ip(service, Some(given), family) else { return SmallVec::new() };
+    let vips = vips(given.load_balancer.as_ref(), family);
+    external_ips(spec, family).chain(vips).chain([cluster_ip]).collect()
+}
+
+fn protocol(port: &types::ServicePort) -> Option<Protocol> {
+    match port.protocol.as_deref().unwrap_or("TCP") {
+        "TCP" => Some(Protocol::Tcp),
+        "UDP" => Some(Protocol::Udp),
+        "SCTP" => Some(Protocol::Sctp),
+        _ => None,
+    }
+}
+
+fn external_ips(spec: &types::ServiceSpec, family: Family) -> impl Iterator<Item = IpAddr> {
+    let read = spec.external_ips.iter().filter_map(|text| sloppy::addr(text));
+    read.filter(move |addr| Family::of(*addr) == family)
+}
+
+fn balancer<'a>(
+    service: &types::Service,
+    given: Option<&'a cluster::Service>,
+) -> Option<Cow<'a, cluster::LoadBalancer>> {
+    match given {
+        Some(given) => given.load_balancer.as_ref().map(Cow::Borrowed),
+        None => cluster::LoadBalancer::stated(service).map(Cow::Owned),
+    }
+}
+
+fn vips(balancer: Option<&cluster::LoadBalancer>, family: Family) -> impl Iterator<Item = IpAddr> {
+    let addresses = balancer.into_iter().flat_map(|balancer| &balancer.addresses);
+    let kept = addresses.filter(|address| address.mode == cluster::IpMode::Vip);
+    kept.map(|address| address.addr).filter(move |addr| Family::of(*addr) == family)
 }
 
 fn port_field(at: usize) -> Cow<'static, str> {

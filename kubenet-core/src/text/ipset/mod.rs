@@ -11,6 +11,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 use core::net::IpAddr;
 
 use self::part::{print_parts, read_parts};
@@ -44,9 +45,9 @@ pub fn parse(text: &str, file: &str) -> Parsed<IpSet> {
 }
 
 /// What `ipset save` prints.
-pub fn render(sets: &[IpSet]) -> String {
+pub fn render<T: Borrow<IpSet>>(sets: &[T]) -> String {
     let mut out = String::new();
-    for set in sets {
+    for set in sets.iter().map(Borrow::borrow) {
         let name = safe(&set.name);
         out.push_str(&format!("create {name} {}", set.kind.as_str()));
         if set.kind.has_family() {

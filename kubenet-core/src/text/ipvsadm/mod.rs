@@ -9,6 +9,7 @@ mod table;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub use self::table::{parse_table, render_table};
@@ -43,9 +44,9 @@ pub fn parse_any(text: &str, file: &str) -> Parsed<VirtualServer> {
 }
 
 /// What `ipvsadm -Sn` prints. It leaves out thresholds; here they are printed where they are set.
-pub fn render(servers: &[VirtualServer]) -> String {
+pub fn render<T: Borrow<VirtualServer>>(servers: &[T]) -> String {
     let mut out = String::new();
-    for server in servers {
+    for server in servers.iter().map(Borrow::borrow) {
         let service = print_service(&server.id);
         out.push_str(&format!("-A {service} -s {}", one_word(server.scheduler.as_str())));
         if let Some(Persistence { timeout_secs, mask }) = server.persistence {

@@ -1,6 +1,5 @@
 //! What a packet looks up, made for that packet alone from the Services that its addresses and ports mean.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -10,6 +9,7 @@ use super::part::{entries, frontends, is_bound, loop_back, out_filter, server};
 use super::{Shared, ordered};
 use crate::cluster::Cluster;
 use crate::compile::service::port::records_of_service;
+use crate::compile::service::record::virtual_addresses;
 use crate::compile::service::{ProxyConfig, ServicePort, ports_of_service};
 use crate::origin::Origin;
 use crate::plan::netfilter::PacketKey;
@@ -118,15 +118,24 @@ fn records(cluster: &Cluster, config: &ProxyConfig, services: &[u32]) -> Vec<Ser
     services.iter().flat_map(|place| records_of_service(cluster, *place, config)).collect()
 }
 
-/// The addresses that `kube-ipvs0` has in the family of the configuration, each with the Service port that it is for.
-/// O(Services).
-pub(in crate::compile) fn bound(cluster: &Cluster, config: &ProxyConfig) -> BTreeMap<IpAddr, Origin> {
-    let mut bound = BTreeMap::new();
-    let services = 0..u32::try_from(cluster.services.len()).unwrap_or(u32::MAX);
-    for record in services.flat_map(|place| records_of_service(cluster, place, config)) {
-        let others = record.external_ips.iter().chain(&record.vips);
-        let others = others.copied().filter(|addr| is_bound(config, *addr));
-        bound.extend(others.chain([record.cluster_ip]).map(|addr| (addr, record.origin.clone())));
+/// The addresses that `kube-ipvs0` has in the family of the configuration, in order, each with the last Service that it is for.
+/// O(Services log Services): every node on a packet's way has them all.
+pub(in crate::compile) fn bound(cluster: &Cluster, config: &ProxyConfig) -> Vec<(IpAddr, Origin)> {
+    let mut bound = Vec::with_capacity(cluster.services.len());
+    // Both lists are in the order of namespaces and names.
+    let mut stated = cluster.objects.services.iter().peekable();
+    for given in cluster.services.iter() {
+        let key = (&given.namespace, &given.name);
+        while stated.next_if(|((namespace, name), _)| (namespace, name) < key).is_some() {}
+        let same = stated.next_if(|((namespace, name), _)| (namespace, name) == key);
+        let Some((_, service)) = same else { continue };
+        let mut addrs = virtual_addresses(service, given, config.family);
+        let Some(cluster_ip) = addrs.pop() else { continue };
+        let others = addrs.into_iter().filter(|addr| is_bound(config, *addr));
+        bound.extend(others.chain([cluster_ip]).map(|addr| (addr, service.origin.clone())));
     }
+    bound.reverse();
+    bound.sort_by_key(|(addr, _)| *addr);
+    bound.dedup_by_key(|(addr, _)| *addr);
     bound
 }
