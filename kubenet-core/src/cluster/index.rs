@@ -10,11 +10,13 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use ipnet::IpNet;
 
-use super::load_balancer;
 use super::slices::{ZoneCpu, service_of, zone_cpu};
+use super::virtual_address::VirtualAddress;
 use super::{
-    Announcement, InputMode, Missing, Namespace, Node, Pod, PodPort, Service, Settings, Unmodelled, Workload,
+    Announcement, InputMode, Missing, Namespace, Node, Pod, PodPort, ProxyMode, Service, Settings,
+    Unmodelled, Workload,
 };
+use super::{load_balancer, virtual_address};
 use crate::addr::Family;
 use crate::assume::Fault;
 use crate::k8s::types::{AdvertisementSpec, EndpointSlice, Shared};
@@ -54,7 +56,7 @@ pub struct Cluster {
     pub closed: Arc<Vec<PodPort>>,
     /// The objects that it was resolved from.
     pub objects: Arc<Objects>,
-    index: Arc<Index>,
+    pub(super) index: Arc<Index>,
 }
 
 /// What a [`Cluster`] is made of. [`Cluster::new`] sorts it and builds the indexes.
@@ -110,7 +112,7 @@ impl Parts {
 }
 
 #[derive(Debug, Default)]
-struct Index {
+pub(super) struct Index {
     pods: Map<IpAddr, u32>,
     nodes: Map<IpAddr, u32>,
     /// Nodes with an address that another node was indexed with.
@@ -142,6 +144,8 @@ struct Index {
     has_balancer: bool,
     /// Services by the addresses in EndpointSlices and Endpoints of the input.
     given_endpoints: Map<IpAddr, Vec<u32>>,
+    /// In mode `ipvs`, where each node has them all.
+    pub(super) virtual_addresses: Vec<VirtualAddress>,
 }
 
 type Label = (Arc<str>, Arc<str>);
@@ -284,6 +288,9 @@ impl Cluster {
         }
         index.zone_cpu = zone_cpu(&parts.objects);
         index.add_frontends(&parts.services, &parts.objects);
+        if parts.settings.proxy_mode.value == ProxyMode::Ipvs {
+            index.virtual_addresses = virtual_address::all(&parts.services, &parts.objects);
+        }
         index.ranges = node_ranges(&parts.nodes);
         index.pod_network_gap = pod_network_gap(&parts);
         Self {

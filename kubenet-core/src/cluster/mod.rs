@@ -26,6 +26,7 @@ mod slices;
 #[cfg(test)]
 mod tests;
 mod unmodelled;
+mod virtual_address;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -46,6 +47,8 @@ pub use self::settings::{
     NodePortAddresses, ProxyMode, Resolver, Setting, Settings, Underlay,
 };
 pub use self::slices::{Endpoint, EndpointPort, EndpointSlice, read_slice};
+pub use self::virtual_address::is_proxied;
+pub(crate) use self::virtual_address::{cluster_ip, external_ips, transport, vips};
 use crate::addr::Protocol;
 use crate::origin::{ObjectRef, Origin};
 

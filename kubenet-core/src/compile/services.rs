@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use super::kernel::{own_link, setting_origin};
 use super::node::CARD;
@@ -54,9 +55,12 @@ fn add_dummy(cluster: &Cluster, node: &Node, supply: &NodeSupply, host: &mut Net
     let mut link = own_link(node, ipvs::LINK, LinkKind::Dummy, DUMMY_MTU, &origin);
     (link.up, link.carrier, link.noarp) = (false, false, true);
     for config in supply.configs() {
-        for (addr, origin) in ipvs::bound(cluster, config) {
-            link.addresses.push(Address { net: addr.into(), scope: RouteScope::Global, origin });
-        }
+        let address = |(addr, origin): (IpAddr, &Origin)| Address {
+            net: IpNet::from(addr),
+            scope: RouteScope::Global,
+            origin: origin.clone(),
+        };
+        link.addresses.extend(ipvs::bound(cluster, config).map(address));
     }
     host.links.push(link);
 }

@@ -12,16 +12,13 @@ use core::fmt;
 use core::net::IpAddr;
 
 use ipnet::IpNet;
-use smallvec::SmallVec;
 
 use crate::addr::{Family, Protocol};
-use crate::cluster;
+use crate::cluster::{self, cluster_ip, external_ips, is_proxied, transport, vips};
 use crate::k8s::types::{self, Object};
 use crate::k8s::{DEFAULT_NAMESPACE, sloppy};
 use crate::origin::Origin;
 
-/// The label that leaves a Service to another proxy, whatever its value.
-const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// How long a client stays with its endpoint when the Service does not say.
 const AFFINITY_SECS: u32 = 10_800;
 
@@ -98,15 +95,6 @@ impl fmt::Display for ServicePort {
     }
 }
 
-/// Whether kube-proxy makes rules for a Service: it has virtual addresses, and nobody else is to do it.
-pub fn is_proxied(service: &types::Service) -> bool {
-    let spec = &service.spec;
-    let headless = spec.cluster_ip.as_deref() == Some("None")
-        || spec.cluster_ips.first().is_some_and(|addr| &**addr == "None");
-    let named = spec.r#type.as_deref() == Some("ExternalName");
-    !headless && !named && !service.metadata.labels.contains_key(PROXY_NAME)
-}
-
 /// The service ports of a Service in a family, sorted by name and transport. `given` has the addresses and node ports that the
 /// API server chose; without it only those count that the Service states. Values that cannot be read are left out.
 pub fn service_ports(
@@ -131,7 +119,7 @@ pub fn service_ports(
     let source_ranges = source_ranges(spec, family);
     let mut ports = Vec::with_capacity(spec.ports.len());
     for (at, port) in spec.ports.iter().enumerate() {
-        let Some(protocol) = protocol(port) else { continue };
+        let Some(protocol) = transport(port) else { continue };
         let port_name = port.name.clone().unwrap_or_default();
         let mine = |p: &&cluster::ServicePort| {
             p.protocol == protocol && p.port == port.port && p.name.as_deref().unwrap_or("") == &*port_name
@@ -160,36 +148,6 @@ pub fn service_ports(
     ports
 }
 
-/// All addresses that the service ports of a Service have in a family, the cluster IP last: those of [`service_ports`], without
-/// making them.
-pub(super) fn virtual_addresses(
-    service: &Object<types::Service>,
-    given: &cluster::Service,
-    family: Family,
-) -> SmallVec<[IpAddr; 1]> {
-    let spec = &service.spec;
-    if !is_proxied(service) || spec.ports.iter().all(|port| protocol(port).is_none()) {
-        return SmallVec::new();
-    }
-    let Some(cluster_ip) = cluster_ip(service, Some(given), family) else { return SmallVec::new() };
-    let vips = vips(given.load_balancer.as_ref(), family);
-    external_ips(spec, family).chain(vips).chain([cluster_ip]).collect()
-}
-
-fn protocol(port: &types::ServicePort) -> Option<Protocol> {
-    match port.protocol.as_deref().unwrap_or("TCP") {
-        "TCP" => Some(Protocol::Tcp),
-        "UDP" => Some(Protocol::Udp),
-        "SCTP" => Some(Protocol::Sctp),
-        _ => None,
-    }
-}
-
-fn external_ips(spec: &types::ServiceSpec, family: Family) -> impl Iterator<Item = IpAddr> {
-    let read = spec.external_ips.iter().filter_map(|text| sloppy::addr(text));
-    read.filter(move |addr| Family::of(*addr) == family)
-}
-
 fn balancer<'a>(
     service: &types::Service,
     given: Option<&'a cluster::Service>,
@@ -200,27 +158,11 @@ fn balancer<'a>(
     }
 }
 
-fn vips(balancer: Option<&cluster::LoadBalancer>, family: Family) -> impl Iterator<Item = IpAddr> {
-    let addresses = balancer.into_iter().flat_map(|balancer| &balancer.addresses);
-    let kept = addresses.filter(|address| address.mode == cluster::IpMode::Vip);
-    kept.map(|address| address.addr).filter(move |addr| Family::of(*addr) == family)
-}
-
 fn port_field(at: usize) -> Cow<'static, str> {
     match at {
         0 => Cow::Borrowed("spec.ports[0]"),
         _ => Cow::Owned(format!("spec.ports[{at}]")),
     }
-}
-
-fn cluster_ip(service: &types::Service, given: Option<&cluster::Service>, family: Family) -> Option<IpAddr> {
-    let mut of_family = |addr: IpAddr| (Family::of(addr) == family).then_some(addr);
-    if let Some(given) = given {
-        return given.cluster_ips.iter().copied().find_map(of_family);
-    }
-    let spec = &service.spec;
-    let first = spec.cluster_ip.iter().filter(|_| spec.cluster_ips.is_empty());
-    spec.cluster_ips.iter().chain(first).filter_map(|text| sloppy::addr(text)).find_map(&mut of_family)
 }
 
 /// A range of everything makes the others meaningless: there is no firewall then.

@@ -7,9 +7,9 @@ use core::net::IpAddr;
 use super::chain::{self, CHAINS, Present};
 use super::part::{entries, frontends, is_bound, loop_back, out_filter, server};
 use super::{Shared, ordered};
+use crate::addr::Family;
 use crate::cluster::Cluster;
 use crate::compile::service::port::records_of_service;
-use crate::compile::service::record::virtual_addresses;
 use crate::compile::service::{ProxyConfig, ServicePort, ports_of_service};
 use crate::origin::Origin;
 use crate::plan::netfilter::PacketKey;
@@ -119,23 +119,15 @@ fn records(cluster: &Cluster, config: &ProxyConfig, services: &[u32]) -> Vec<Ser
 }
 
 /// The addresses that `kube-ipvs0` has in the family of the configuration, in order, each with the last Service that it is for.
-/// O(Services log Services): every node on a packet's way has them all.
-pub(in crate::compile) fn bound(cluster: &Cluster, config: &ProxyConfig) -> Vec<(IpAddr, Origin)> {
-    let mut bound = Vec::with_capacity(cluster.services.len());
-    // Both lists are in the order of namespaces and names.
-    let mut stated = cluster.objects.services.iter().peekable();
-    for given in cluster.services.iter() {
-        let key = (&given.namespace, &given.name);
-        while stated.next_if(|((namespace, name), _)| (namespace, name) < key).is_some() {}
-        let same = stated.next_if(|((namespace, name), _)| (namespace, name) == key);
-        let Some((_, service)) = same else { continue };
-        let mut addrs = virtual_addresses(service, given, config.family);
-        let Some(cluster_ip) = addrs.pop() else { continue };
-        let others = addrs.into_iter().filter(|addr| is_bound(config, *addr));
-        bound.extend(others.chain([cluster_ip]).map(|addr| (addr, service.origin.clone())));
-    }
-    bound.reverse();
-    bound.sort_by_key(|(addr, _)| *addr);
-    bound.dedup_by_key(|(addr, _)| *addr);
-    bound
+/// O(Services): every node on a packet's way has them all.
+pub(in crate::compile) fn bound<'c>(
+    cluster: &'c Cluster,
+    config: &ProxyConfig,
+) -> impl Iterator<Item = (IpAddr, &'c Origin)> {
+    let mut last = None;
+    let of_family = cluster.virtual_addresses().iter().filter(|it| Family::of(it.addr) == config.family);
+    of_family
+        .filter(|it| it.of_cluster || is_bound(config, it.addr))
+        .filter(move |it| last.replace(it.addr) != Some(it.addr))
+        .map(|it| (it.addr, &it.origin))
 }
