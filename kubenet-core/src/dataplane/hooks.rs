@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::choices::Choices;
-use super::conntrack::Ct;
+use super::conntrack::{Ct, Refused};
 use super::event::{EventKind, Recorder, Stage};
 use super::fib::{Fib, Found, Query};
 use super::frame::Skb;
@@ -51,13 +51,20 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let family = skb.ip()?.family();
         let stations = self.st.stations(&self.plan.netfilter, family, hook);
         for station in &*stations {
-            skb = match station {
-                Station::Rules(base) => self.decide(hook, base, skb, iif, oif)?.0,
-                Station::Track => self.track(skb, at, stage)?,
-                Station::Translate(bases) => self.translate(hook, bases, skb, iif, oif)?,
-                Station::Balance => self.balance(hook, skb, at, stage)?,
-                Station::Confirm => self.confirm(skb, at, stage)?,
+            let passed = match station {
+                Station::Rules(base) => self.consult(hook, base, &mut skb, iif, oif).map(|_| ()),
+                Station::Track => self.track(&mut skb, at, stage),
+                Station::Translate(bases) => self.translate(hook, bases, &mut skb, iif, oif),
+                Station::Balance => {
+                    skb = self.balance(hook, skb, at, stage)?;
+                    Ok(())
+                }
+                Station::Confirm => self.confirm(&mut skb),
             };
+            if let Err(end) = passed {
+                self.end(skb, at, stage, end);
+                return None;
+            }
         }
         Some(skb)
     }
@@ -77,28 +84,21 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     }
 
     /// Conntrack's hook.
-    fn track(&mut self, mut skb: Skb, at: Option<u32>, stage: Stage) -> Option<Skb> {
-        let Some(table) = self.st.conntrack.as_mut() else { return Some(skb) };
-        let Some(ip) = skb.ip().copied() else { return Some(skb) };
+    fn track(&mut self, skb: &mut Skb, at: Option<u32>, stage: Stage) -> Result<(), End> {
+        let Some(table) = self.st.conntrack.as_mut() else { return Ok(()) };
+        let Some(ip) = skb.ip().copied() else { return Ok(()) };
         // Seen before: it comes back by the loopback, or answers a packet (`nf_conntrack_in`).
         if skb.ct == Ct::None {
-            match table.track(&ip, &skb.bytes, self.now) {
-                Ok(ct) => skb.ct = ct,
-                Err(refused) => {
-                    let why = refused.to_string();
-                    self.drop(skb, at, stage, DropReason::NetfilterDrop, || (why, None));
-                    return None;
-                }
-            }
+            skb.ct = table.track(&ip, &skb.bytes, self.now).map_err(|refused| End::of(&refused))?;
         }
         if R::ON
             && let Some(table) = self.st.conntrack.as_ref()
             && let (Some(seen), Some(connection)) = (table.seen(&skb.ct), table.of(&skb.ct))
         {
             let kind = EventKind::Tracked { state: seen.state, connection: connection.to_string() };
-            self.note(&mut skb, at, stage, || (kind, None));
+            self.note(skb, at, stage, || (kind, None));
         }
-        Some(skb)
+        Ok(())
     }
 
     /// NAT's hook: the first packet's connection is bound, then every packet is changed as its connection says.
@@ -106,79 +106,63 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         &mut self,
         hook: Hook,
         bases: &[Base],
-        mut skb: Skb,
+        skb: &mut Skb,
         iif: Option<u32>,
         oif: Option<u32>,
-    ) -> Option<Skb> {
+    ) -> Result<(), End> {
         let (at, stage) = (link_of(hook, iif, oif), stage_of(hook));
-        let side = nat::side_of(hook)?;
+        let Some(side) = nat::side_of(hook) else { return Ok(()) };
         let mut origin = None;
         if let Ct::New(connection) = &skb.ct
             && !connection.is_bound(side)
         {
             let mut range = None;
             for base in bases {
-                let (seen, decided) = self.decide(hook, base, skb, iif, oif)?;
-                skb = seen;
-                if let Some((kind, why)) = decided {
+                if let Some((kind, why)) = self.consult(hook, base, skb, iif, oif)? {
                     origin = why;
-                    range = self.nat_range(kind, hook, &skb, iif, oif);
+                    range = self.nat_range(kind, hook, skb, iif, oif);
                     if range.is_none() {
-                        self.drop(skb, at, stage, DropReason::NetfilterDrop, || {
-                            ("no address to translate to".into(), origin)
-                        });
-                        return None;
+                        return Err(End::Drop("no address to translate to".into(), origin));
                     }
                     break;
                 }
             }
-            if let Err(why) = self.nat_bind(&mut skb, side, range) {
-                self.drop(skb, at, stage, DropReason::NetfilterDrop, || (why, origin));
-                return None;
+            if let Err(why) = self.nat_bind(skb, side, range) {
+                return Err(End::Drop(why, origin));
             }
         }
-        self.nat_packet(&mut skb, side, at, stage, origin);
-        Some(skb)
+        self.nat_packet(skb, side, at, stage, origin);
+        Ok(())
     }
 
     /// The connection of a packet that leaves, or that a socket gets, is kept.
-    fn confirm(&mut self, mut skb: Skb, at: Option<u32>, stage: Stage) -> Option<Skb> {
+    fn confirm(&mut self, skb: &mut Skb) -> Result<(), End> {
         if !matches!(skb.ct, Ct::New(_)) {
-            return Some(skb);
+            return Ok(());
         }
         let (Ct::New(connection), Some(table)) = (core::mem::take(&mut skb.ct), self.st.conntrack.as_mut())
         else {
-            return Some(skb);
+            return Ok(());
         };
-        match table.confirm(*connection, self.now) {
-            Ok(ct) => {
-                skb.ct = ct;
-                Some(skb)
-            }
-            Err(refused) => {
-                let why = refused.to_string();
-                self.drop(skb, at, stage, DropReason::NetfilterDrop, || (why, None));
-                None
-            }
-        }
+        skb.ct = table.confirm(*connection, self.now).map_err(|refused| End::of(&refused))?;
+        Ok(())
     }
 
-    /// Asks a base chain. `None`: the packet ended there. A chain for NAT may say how the connection is to be bound, and why.
-    #[allow(clippy::type_complexity, reason = "the packet, and what NAT is to do")]
-    fn decide(
+    /// Asks a base chain. A chain for NAT may say how the connection is to be bound, and why.
+    fn consult(
         &mut self,
         hook: Hook,
         base: &Base,
-        mut skb: Skb,
+        skb: &mut Skb,
         iif: Option<u32>,
         oif: Option<u32>,
-    ) -> Option<(Skb, Option<(NatKind, Option<Origin>)>)> {
+    ) -> Result<Option<(NatKind, Option<Origin>)>, End> {
         let (plan, at, stage) = (self.plan, link_of(hook, iif, oif), stage_of(hook));
-        let ip = *skb.ip()?;
+        let Some(ip) = skb.ip().copied() else { return Ok(None) };
         let name = |link: Option<u32>| link.and_then(|l| plan.links.get(l as usize)).map(|l| &*l.name);
         // Taken out while the rules look at the rest of the namespace.
-        let prepared = self.st.prepared.take();
-        let mut rules = core::mem::take(&mut self.st.rules);
+        let Some(prepared) = self.st.prepared.take() else { return Ok(None) };
+        let mut rules = self.st.rules.take().unwrap_or_default();
         let mut hits: Vec<Hit> = Vec::new();
         let mut seen = Seen {
             hook,
@@ -198,16 +182,15 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         };
         let ct_mark = seen.ct.map(|ct| ct.mark);
         let host = HostView { plan, state: self.st };
-        let what =
-            Rules { netfilter: &plan.netfilter, prepared: prepared.as_deref()?, mode: WalkMode::Indexed };
+        let what = Rules { netfilter: &plan.netfilter, prepared: &prepared, mode: WalkMode::Indexed };
         let decision = if R::ON {
             run(base, &mut seen, what, &mut rules, &host, self.choices, &mut hits)
         } else {
             run(base, &mut seen, what, &mut rules, &host, self.choices, &mut ())
         };
         let (mark, notrack, new_ct_mark) = (seen.mark, seen.notrack, seen.ct.map(|ct| ct.mark));
-        self.st.rules = rules;
-        self.st.prepared = prepared;
+        self.st.rules = Some(rules);
+        self.st.prepared = Some(prepared);
         skb.mark = mark;
         if notrack && skb.ct == Ct::None {
             skb.ct = Ct::Untracked;
@@ -226,25 +209,29 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         for hit in hits {
             decided = hit.origin.clone();
             let Hit { table, chain, rule, did, origin } = hit;
-            self.note(&mut skb, at, stage, || (EventKind::Rule { table, chain, rule, did }, origin));
+            self.note(skb, at, stage, || (EventKind::Rule { table, chain, rule, did }, origin));
         }
         match decision {
-            Decision::Accept => Some((skb, None)),
-            Decision::Nat(kind) => Some((skb, Some((kind, decided)))),
+            Decision::Accept => Ok(None),
+            Decision::Nat(kind) => Ok(Some((kind, decided))),
             Decision::Drop => {
                 self.st.refused = true;
-                let why = || (format!("a rule drops it{by}"), decided);
-                self.drop(skb, at, stage, DropReason::NetfilterDrop, why);
-                None
+                Err(End::Drop(format!("a rule drops it{by}"), decided))
             }
-            Decision::Reject(reject) => {
-                self.reject(skb, at, stage, reject, (by, decided));
-                None
+            Decision::Reject(reject) => Err(End::Reject(reject, by, decided)),
+            Decision::Unknown(unknown) => Err(End::Unknown(unknown, decided)),
+        }
+    }
+
+    /// Ends a packet at a hook.
+    #[cold]
+    fn end(&mut self, skb: Skb, at: Option<u32>, stage: Stage, end: End) {
+        match end {
+            End::Drop(why, origin) => {
+                self.drop(skb, at, stage, DropReason::NetfilterDrop, || (why, origin));
             }
-            Decision::Unknown(unknown) => {
-                self.lose(skb, at, stage, unknown, decided);
-                None
-            }
+            End::Reject(reject, by, origin) => self.reject(skb, at, stage, reject, (by, origin)),
+            End::Unknown(unknown, origin) => self.lose(skb, at, stage, unknown, origin),
         }
     }
 
@@ -287,6 +274,20 @@ const fn answer_of(reject: Reject, family: Family) -> Option<IcmpError> {
         (Reject::PolicyFail, _) => IcmpError::Unreachable(5),
         (Reject::RejectRoute, _) => IcmpError::Unreachable(6),
     })
+}
+
+/// How a packet ends at a hook, and by what.
+enum End {
+    Drop(String, Option<Origin>),
+    /// With an answer; the words name the rule.
+    Reject(Reject, String, Option<Origin>),
+    Unknown(Unknown, Option<Origin>),
+}
+
+impl End {
+    fn of(refused: &Refused) -> Self {
+        Self::Drop(refused.to_string(), None)
+    }
 }
 
 /// Something that hangs at a hook.

@@ -119,7 +119,7 @@ pub(super) struct NetnsState {
     /// A rule ended the last packet of the output hook.
     pub(super) refused: bool,
     /// What rules remember.
-    pub(super) rules: RuleState,
+    pub(super) rules: Option<Box<RuleState>>,
     /// Made of the rules when the first packet meets them.
     pub(super) prepared: Option<Box<Prepared>>,
     stations: Map<(Family, Hook), Arc<[Station]>>,
@@ -152,7 +152,7 @@ impl NetnsState {
             vxlan_ports: SmallVec::new(),
             connections: Connections::default(),
             refused: false,
-            rules: RuleState::default(),
+            rules: None,
             prepared: None,
             stations: Map::default(),
             ipvs: Ipvs::default(),
@@ -220,6 +220,7 @@ impl NetnsState {
             if !link.up && device != Device::Sink {
                 continue;
             }
+            self.local.reserve(link.addresses.len());
             for address in &link.addresses {
                 self.local.entry(address.net.addr()).or_insert(place);
                 if let IpNet::V4(net) = address.net

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::index::{ChainIndex, Required};
 use super::testing::{Packet, Walker, element, iptables, nft, rule, set};
 use super::*;
 use crate::dataplane::choices::{Seeded, explore};
@@ -22,6 +23,21 @@ use crate::plan::{
     xt as plan_xt,
 };
 use crate::time::Duration;
+
+#[test]
+fn a_packet_meets_the_rules_for_its_own_address_and_those_that_ask_for_none() {
+    let of = |number: u32| Required {
+        dst: Some(core::net::Ipv4Addr::from_bits(0x0a60_0000 + number).into()),
+        protocol: Some(6),
+        dport: Some(80),
+        ..Required::default()
+    };
+    let index = ChainIndex::new((0..10_000).map(of).chain([Required::default()]));
+    let packet = Packet::new("tcp 10.0.0.1 1 10.96.0.7 80");
+    let mut cursor = index.cursor(&packet.seen()).expect("a whole header");
+    let met: Vec<u32> = core::iter::from_fn(|| cursor.next()).collect();
+    assert_eq!(met, [7, 10_000]);
+}
 
 #[test]
 fn chains_of_a_hook_run_by_priority_and_those_of_iptables_first() {

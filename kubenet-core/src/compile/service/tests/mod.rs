@@ -1,3 +1,4 @@
+mod cost;
 mod iptables;
 mod ipvs;
 mod nftables;
