@@ -40,7 +40,8 @@ fn main() {
     };
     let (mut plain, mut indexed) = (walk(WalkMode::Plain), walk(WalkMode::Indexed));
     // Names and indexes are made by the first packets.
-    (plain(), indexed());
+    plain();
+    indexed();
     gate::at_least("256 connections, plainly against by the index", 10.0, gate::best_of(3, plain, indexed));
 }
 

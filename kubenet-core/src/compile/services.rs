@@ -9,6 +9,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::kernel::{own_link, setting_origin};
 use super::node::CARD;
 use super::service::{NodeSupply, ProxyConfig, ipvs};
