@@ -275,7 +275,7 @@ fn ask(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Trace, AskError> {
     let cluster = network.cluster();
-    let prepared = match prepare(network, question, from, to)? {
+    let mut prepared = match prepare(network, question, from, to)? {
         LookedUp::Ready(prepared) => prepared,
         LookedUp::Answered(trace) => return Ok(*trace),
     };
@@ -290,12 +290,40 @@ fn ask(
     let request = &prepared.request;
     let ran = trace::run(through.unwrap_or(own), cluster, request, &chance, limits, cancelled);
     match ran {
-        Ok((cases, unexplored)) => Ok(prepared.finish(cluster, cases, unexplored)),
+        Ok((cases, unexplored)) => {
+            if let Chance::Seeded { pins, .. } = &chance {
+                prepared.said.extend(idle_pins(pins, &cases));
+            }
+            Ok(prepared.finish(cluster, cases, unexplored))
+        }
         Err(RunError::Cancelled) => Err(AskError::Cancelled),
         Err(RunError::NoMachine(_) | RunError::NoConnection) => {
             Err(AskError::From(unusable(&question.from, "there is no such machine".into())))
         }
     }
+}
+
+/// Pins that decided nothing, and what there was to pin.
+fn idle_pins(pins: &BTreeMap<String, usize>, cases: &[Case]) -> Vec<String> {
+    let taken = || cases.iter().flat_map(|case| &case.choices);
+    let told = |(point, index): (&String, &usize)| {
+        let met = taken().find(|taken| taken.point == *point);
+        if met.is_some_and(|taken| *index < taken.of) {
+            return None;
+        }
+        let there = match met {
+            Some(taken) => format!("has {} ways, counted from 0", taken.of),
+            None if taken().next().is_none() => "met no choice; nothing was left to chance".into(),
+            None => {
+                let mut all: Vec<String> =
+                    taken().map(|taken| format!("'{}' of {}", taken.point, taken.of)).collect();
+                all.dedup();
+                format!("met no choice; there were {}", all.join(", "))
+            }
+        };
+        Some(format!("the pin '{point}={index}' {there}"))
+    };
+    pins.iter().filter_map(told).collect()
 }
 
 fn source(

@@ -128,7 +128,17 @@ fn a_pinned_race_falls_as_it_is_told() {
         let trace = network.trace(&pinned).expect("an answer");
         assert_eq!(trace.outcomes[0].verdict, case.verdict);
         assert_eq!(trace.outcomes[0].choices, case.choices);
+        assert!(trace.question.said.is_empty(), "{:?}", trace.question.said);
     }
+    let point = all.outcomes[0].choices[0].point.clone();
+    let pins = [("nowhere".into(), 1), (point.clone(), 2)].into();
+    let idle = Question { chance: Chance::Seeded { seed: 7, pins }, ..explored };
+    let said = network.trace(&idle).expect("an answer").question.said;
+    let wanted = [
+        format!("the pin 'nowhere=1' met no choice; there were '{point}' of 2"),
+        format!("the pin '{point}=2' has 2 ways, counted from 0"),
+    ];
+    assert_eq!(said, wanted);
 }
 
 #[test]
