@@ -1,7 +1,7 @@
 //! Names of IP protocols, as `getprotobynumber` finds them in `/etc/protocols` (netbase 6.4).
 
 /// Numbers and names, each list in order of numbers. Where a number has two names, the first is printed.
-const NAMES: [(u8, &str); 56] = [
+const NAMES: [(u8, &str); 57] = [
     (1, "icmp"),
     (2, "igmp"),
     (3, "ggp"),
@@ -50,6 +50,7 @@ const NAMES: [(u8, &str); 56] = [
     (133, "fc"),
     (135, "mobility-header"),
     (135, "ipv6-mh"),
+    (135, "mh"),
     (136, "udplite"),
     (137, "mpls-in-ip"),
     (138, "manet"),

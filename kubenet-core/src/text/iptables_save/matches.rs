@@ -86,6 +86,7 @@ pub(super) fn knows(module: &str, key: &str) -> bool {
         ],
         "set" => &["--match-set", "--set", "--return-nomatch"],
         "statistic" => &["--mode", "--probability", "--every", "--packet"],
+        "policy" => &["--proto"],
         "ipvs" => &["--ipvs", "--vproto", "--vaddr", "--vport"],
         _ => &[],
     };

@@ -63,6 +63,11 @@ pub(super) fn read<'t>(
             }
             "-i" | "--in-interface" => own.iif = Some(Match::Iif(Inv { not, value: text(line, word)? })),
             "-o" | "--out-interface" => own.oif = Some(Match::Oif(Inv { not, value: text(line, word)? })),
+            // `-m policy` has an option of this name.
+            "--proto" if !of_target && modules.last().is_some_and(|module| module.name == "policy") => {
+                let option = option(line, word, not);
+                owner(&mut modules, &own, option)?;
+            }
             "-p" | "--protocol" | "--proto" => {
                 let value = line.value(word)?;
                 if !matches!(value.text, "all" | "0") {

@@ -244,3 +244,19 @@ fn the_heading_tells_the_family_and_the_rules_tell_the_age() {
     let again = parse(&render(&parsed.items, Dialect::Current), "x", Family::V6);
     assert_eq!(again.items.without_origin(), parsed.items.without_origin());
 }
+
+#[test]
+fn an_option_of_a_module_is_not_one_of_the_rule() {
+    let text = "\
+*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -m policy --dir in --pol ipsec --proto esp -j DROP
+-A INPUT -m string --hex-string \"|0d0a|\" --algo kmp -j DROP
+-A INPUT -m statistic --mode nth --every 3 --packet 0 -j ACCEPT
+-A INPUT -m cgroup --path \"/a.b\" -j DROP
+COMMIT
+";
+    let parsed = parse(text, "x", Family::V4);
+    assert_eq!(render(&parsed.items, Dialect::Current), text);
+    assert_eq!(parsed.items[0].chains[0].rules[0].matches.len(), 1);
+}

@@ -41,10 +41,11 @@ pub(super) fn carried<'w>(words: impl IntoIterator<Item = &'w str>, out: &mut St
         out.push(' ');
         match key {
             _ if word.starts_with("--") => out.push_str(&argument(word)),
-            "--log-prefix" | "--nflog-prefix" | "--ulog-prefix" | "--string" | "--helper" | "--label" => {
+            "--log-prefix" | "--nflog-prefix" | "--ulog-prefix" | "--string" | "--helper" | "--label"
+            | "--path" => {
                 out.push_str(&string(word));
             }
-            "--u32" | "--bytecode" => out.push_str(&quoted(word)),
+            "--u32" | "--bytecode" | "--hex-string" | "--led-trigger-id" => out.push_str(&quoted(word)),
             _ => out.push_str(&argument(word)),
         }
         if word.starts_with("--") {

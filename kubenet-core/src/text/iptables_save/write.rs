@@ -329,9 +329,7 @@ fn print_statistic(statistic: Statistic, out: &mut String) {
         Statistic::Nth { every, packet, not } => {
             out.push_str(" -m statistic --mode nth");
             option("--every", &Inv { not, value: every }, u32::to_string, out);
-            if packet != 0 {
-                _ = write!(out, " --packet {packet}");
-            }
+            _ = write!(out, " --packet {packet}");
         }
     }
 }
