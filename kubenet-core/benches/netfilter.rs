@@ -119,7 +119,15 @@ fn iptables() -> Netfilter {
 }
 
 fn element(key: Vec<Value>, data: Data) -> Element {
-    Element { key, data: Some(data), timeout_ms: None, expires_ms: None, comment: None, origin: None }
+    Element {
+        key,
+        data: Some(data),
+        timeout_ms: None,
+        expires_ms: None,
+        statements: None,
+        comment: None,
+        origin: None,
+    }
 }
 
 fn nft_chain(name: String, base: Option<Base>, statements: Vec<Statement>) -> Arc<nft::Chain> {
@@ -148,6 +156,7 @@ fn nftables() -> Netfilter {
         gc_interval_ms: None,
         size: None,
         auto_merge: false,
+        statements: None,
         comment: None,
         elements: elements.collect(),
         origin: Origin::implied("bench"),

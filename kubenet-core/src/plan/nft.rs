@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Origin;
 use super::netfilter::{Hook, LimitRate, NatFlags, Reject};
 use super::xt::Policy;
+use crate::addr::Family;
 
 /// The packets that a table sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -154,6 +155,8 @@ pub struct Set {
     pub auto_merge: bool,
     /// `comment`.
     pub comment: Option<Arc<str>>,
+    /// The statements that every element has, as text: `counter`.
+    pub statements: Option<Arc<str>>,
     /// Its elements.
     pub elements: Vec<Element>,
     /// Why it is there.
@@ -182,6 +185,8 @@ pub struct Element {
     pub timeout_ms: Option<u64>,
     /// What is left of the timeout, in milliseconds.
     pub expires_ms: Option<u64>,
+    /// Its statements and what they have counted, as text: `counter packets 1 bytes 60`, `limit rate 10/second`.
+    pub statements: Option<Arc<str>>,
     /// `comment`.
     pub comment: Option<Arc<str>>,
     /// Why it is there.
@@ -281,6 +286,8 @@ pub enum Statement {
     },
     /// `reject [with …]`; `None` is the default of the family.
     Reject(Option<Reject>),
+    /// `reject with icmp …` or `reject with icmpv6 …`, which packets of the other family pass by.
+    RejectOf(Family, Reject),
     /// `notrack`.
     Notrack,
     /// `counter [packets N bytes N]`.

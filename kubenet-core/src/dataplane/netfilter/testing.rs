@@ -253,6 +253,7 @@ pub(super) fn set(name: &str, elements: Vec<nft::Element>) -> nft::Set {
         gc_interval_ms: None,
         size: None,
         auto_merge: false,
+        statements: None,
         comment: None,
         elements,
         origin: Origin::implied("test"),
@@ -261,5 +262,13 @@ pub(super) fn set(name: &str, elements: Vec<nft::Element>) -> nft::Set {
 
 /// An element of it.
 pub(super) fn element(key: Vec<nft::Value>, data: Option<nft::Data>) -> nft::Element {
-    nft::Element { key, data, timeout_ms: None, expires_ms: None, comment: None, origin: None }
+    nft::Element {
+        key,
+        data,
+        timeout_ms: None,
+        expires_ms: None,
+        statements: None,
+        comment: None,
+        origin: None,
+    }
 }

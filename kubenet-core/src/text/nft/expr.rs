@@ -1,6 +1,8 @@
 //! Expressions.
 
 use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::lex::{Kind, Token};
@@ -324,13 +326,14 @@ pub(super) fn elements(tokens: &mut Tokens<'_, '_>, key: &[Type], data: &[Type])
     }
 }
 
-/// One element: `KEY [timeout T] [expires T] [comment "C"] [: DATA]`.
+/// One element: `KEY [STATEMENTS] [timeout T] [expires T] [comment "C"] [: DATA]`.
 fn element(tokens: &mut Tokens<'_, '_>, types: &[Type], data: &[Type]) -> Option<Element> {
     let mut out = Element {
         key: Vec::new(),
         data: None,
         timeout_ms: None,
         expires_ms: None,
+        statements: None,
         comment: None,
         origin: None,
     };
@@ -351,14 +354,7 @@ fn element(tokens: &mut Tokens<'_, '_>, types: &[Type], data: &[Type]) -> Option
                 tokens.next();
                 out.comment = Some(tokens.next().filter(|token| token.kind == Kind::Text)?.name().into());
             }
-            // The state of a counter is not kept.
-            Some("counter") => {
-                tokens.next();
-                if tokens.eat("packets") {
-                    tokens.word()?;
-                    tokens.eat("bytes").then(|| tokens.word())??;
-                }
-            }
+            Some(word) if STATEMENTS.contains(&word) => out.statements = Some(element_statements(tokens)),
             _ => break,
         }
     }
@@ -369,6 +365,22 @@ fn element(tokens: &mut Tokens<'_, '_>, types: &[Type], data: &[Type]) -> Option
         });
     }
     Some(out)
+}
+
+/// The statements that an element can have, by their first words.
+pub(super) const STATEMENTS: [&str; 5] = ["counter", "limit", "quota", "ct", "last"];
+
+/// The statements of an element as they stand, up to what else it has.
+fn element_statements(tokens: &mut Tokens<'_, '_>) -> Arc<str> {
+    let mut out = String::new();
+    while let Some(word) =
+        tokens.peek_word().filter(|word| !matches!(*word, "timeout" | "expires" | "comment"))
+    {
+        tokens.next();
+        out.push_str(if out.is_empty() { "" } else { " " });
+        out.push_str(word);
+    }
+    out.into()
 }
 
 /// `A . B`, constants only.

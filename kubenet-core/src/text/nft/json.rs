@@ -206,6 +206,7 @@ fn set(name: &str, fields: &Fields, origin: Origin) -> Option<Set> {
         gc_interval_ms: secs("gc-interval"),
         size: number_of(fields, "size"),
         auto_merge: fields.get("auto-merge").and_then(Value::as_bool).unwrap_or(false),
+        statements: set_statements(fields),
         comment: text_of(fields, "comment").map(Into::into),
         elements: held,
         origin,
@@ -392,9 +393,20 @@ fn print(value: &Value) -> Option<String> {
     })
 }
 
+/// `"stmt": [{"counter": null}, …]`: those that can be printed.
+fn set_statements(fields: &Fields) -> Option<Arc<str>> {
+    let statements = fields.get("stmt")?.as_array()?.iter();
+    let printed: Vec<String> = statements.filter_map(print_statement).collect();
+    (!printed.is_empty()).then(|| printed.join(" ").into())
+}
+
 /// `{"val": …, "timeout": …, "comment": …}`.
 fn print_elem(fields: &Fields) -> Option<String> {
     let mut out = print(fields.get("val")?)?;
+    if let Some(counter) = fields.get("counter") {
+        let count = |key: &str| counter.get(key).and_then(Value::as_u64).unwrap_or_default();
+        out.push_str(&format!(" counter packets {} bytes {}", count("packets"), count("bytes")));
+    }
     for key in ["timeout", "expires"] {
         match fields.get(key) {
             Some(Value::Number(secs)) => out.push_str(&format!(" {key} {secs}s")),

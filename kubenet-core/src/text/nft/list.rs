@@ -22,11 +22,11 @@ pub(super) fn family_name(family: TableFamily) -> &'static str {
 
 fn print_table(table: &Table, dialect: Dialect) -> String {
     let mut out = format!("table {} {} {{\n", family_name(table.family), name(&table.name));
-    if let Some(comment) = &table.comment {
-        out.push_str(&format!("\tcomment {}\n", quoted(comment)));
-    }
     if !table.flags.is_empty() {
         out.push_str(&format!("\tflags {}\n", table.flags.join(",")));
+    }
+    if let Some(comment) = &table.comment {
+        out.push_str(&format!("\tcomment {}\n", quoted(comment)));
     }
     let style = Style { dialect, family: table.family };
     let (flowtables, objects): (Vec<&Object>, Vec<&Object>) =
@@ -59,9 +59,10 @@ pub(super) fn properties(set: &Set) -> Vec<String> {
     });
     out.extend(set.size.map(|size| format!("size {size}")));
     out.extend(flags(set.flags).map(|flags| format!("flags {flags}")));
+    out.extend(set.statements.as_ref().map(ToString::to_string));
+    out.extend(set.auto_merge.then(|| "auto-merge".to_string()));
     out.extend(set.timeout_ms.map(|ms| format!("timeout {}", duration(ms))));
     out.extend(set.gc_interval_ms.map(|ms| format!("gc-interval {}", duration(ms))));
-    out.extend(set.auto_merge.then(|| "auto-merge".to_string()));
     out.extend(set.comment.as_ref().map(|comment| format!("comment {}", quoted(comment))));
     out
 }

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::expr::{Tokens, elements};
+use super::expr::{STATEMENTS, Tokens, elements};
 use super::lex::{Kind, Token, tokens};
 use super::prio;
 use super::statement::{spaced, statements};
@@ -380,6 +380,7 @@ fn set(name: &str, block: &Block<'_, '_>, text: &str, reader: &mut Reader) -> Se
         gc_interval_ms: None,
         size: None,
         auto_merge: false,
+        statements: None,
         comment: None,
         elements: Vec::new(),
         origin: reader.origin(span),
@@ -405,6 +406,7 @@ fn set(name: &str, block: &Block<'_, '_>, text: &str, reader: &mut Reader) -> Se
             "auto-merge" => out.auto_merge = true,
             "comment" => out.comment = values.first().map(|value| value.name().into()),
             "elements" => held = values,
+            word if STATEMENTS.contains(&word) => out.statements = Some(spaced(line, text)),
             other => reader.note(key.span, format!("'{other}' of a set is not modelled")),
         }
     }

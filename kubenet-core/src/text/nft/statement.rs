@@ -85,7 +85,7 @@ fn statement(tokens: &mut Tokens<'_, '_>, text: &str) -> Option<Statement> {
     }
     let before = *tokens;
     let found = match tokens.word()? {
-        "reject" => reject(tokens).map(Statement::Reject),
+        "reject" => reject(tokens),
         "notrack" => Some(Statement::Notrack),
         "counter" => counter(tokens).map(Statement::Counter),
         "limit" => limit(tokens),
@@ -109,15 +109,20 @@ fn statement(tokens: &mut Tokens<'_, '_>, text: &str) -> Option<Statement> {
 }
 
 /// `with KIND TYPE`, or nothing.
-fn reject(tokens: &mut Tokens<'_, '_>) -> Option<Option<Reject>> {
+fn reject(tokens: &mut Tokens<'_, '_>) -> Option<Statement> {
     if !tokens.eat("with") {
-        return Some(None);
+        return Some(Statement::Reject(None));
     }
     let kind = tokens.word()?;
     tokens.eat("type");
     let name = tokens.word()?;
     let says = |known: &str| known.split_once(' ') == Some((kind, name));
-    REJECTS.iter().find(|(known, _)| says(known)).map(|(_, reject)| Some(*reject))
+    let (_, reject) = REJECTS.iter().find(|(known, _)| says(known))?;
+    Some(match kind {
+        "icmp" => Statement::RejectOf(Family::V4, *reject),
+        "icmpv6" => Statement::RejectOf(Family::V6, *reject),
+        _ => Statement::Reject(Some(*reject)),
+    })
 }
 
 fn counter(tokens: &mut Tokens<'_, '_>) -> Option<Option<(u64, u64)>> {

@@ -1,3 +1,4 @@
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -253,5 +254,50 @@ fn json_that_is_not_a_ruleset_is_told() {
     ] {
         let parsed = parse_json(text, "x");
         assert!(parsed.has_errors() && parsed.items.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn sets_keep_the_statements_of_their_elements() {
+    let text = "\
+table ip t {
+\tset a {
+\t\ttype ipv4_addr
+\t\tflags interval,timeout
+\t\tcounter
+\t\tauto-merge
+\t\ttimeout 1h
+\t\tgc-interval 5s
+\t\tcomment \"x\"
+\t\telements = { 1.1.1.0/24 counter packets 3 bytes 180 timeout 5s comment \"y\" }
+\t}
+
+\tset l {
+\t\ttype ipv4_addr
+\t\tsize 5
+\t\tflags dynamic
+\t\tlimit rate 10/second burst 5 packets
+\t\telements = { 1.1.1.1 limit rate 10/second burst 5 packets, 1.1.1.2 limit rate 10/second burst 5 packets }
+\t}
+
+\tmap m {
+\t\ttype ipv4_addr : verdict
+\t\tcounter quota 5 mbytes
+\t\telements = { 1.1.1.1 counter packets 0 bytes 0 quota 5 mbytes : accept }
+\t}
+}
+";
+    let parsed = parse(text, "x");
+    assert_eq!(told(&parsed), "");
+    assert_eq!(render(&parsed.items, Dialect::Listed), text);
+}
+
+#[test]
+fn a_reject_of_one_family_is_printed_as_it_was() {
+    for reject in ["icmp net-unreachable", "icmpv6 no-route", "icmpv6 admin-prohibited", "icmpx no-route"] {
+        let text = format!("table inet t {{\n\tchain c {{\n\t\treject with {reject}\n\t}}\n}}\n");
+        let parsed = parse(&text, "x");
+        assert_eq!(told(&parsed), "");
+        assert_eq!(render(&parsed.items, Dialect::Listed), text);
     }
 }

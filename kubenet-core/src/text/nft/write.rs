@@ -8,7 +8,7 @@ use super::names::{CTS, FIB_KEYS, FIB_RESULTS, FIELDS, METAS};
 use super::statement::REJECTS;
 use super::types::{Type, duration, quoted, types_of};
 use crate::addr::Family;
-use crate::plan::netfilter::{LimitRate, NatFlags};
+use crate::plan::netfilter::{LimitRate, NatFlags, Reject};
 use crate::plan::nft::{
     BinaryOp, Data, Element, Expr, Field, Meta, Nat, Op, Rule, SetOp, Statement, TableFamily, Value, Verdict,
 };
@@ -64,11 +64,8 @@ impl Style {
             }
             Statement::Redirect { port, flags } => format!("redirect{}", local_nat(port.as_ref(), *flags)),
             Statement::Reject(None) => "reject".into(),
-            Statement::Reject(Some(reject)) => {
-                let of_family = |name: &str| !v6 || !name.starts_with("icmp ");
-                let found = REJECTS.iter().find(|(name, known)| known == reject && of_family(name));
-                found.map_or_else(|| "reject".into(), |(name, _)| format!("reject with {name}"))
-            }
+            Statement::Reject(Some(reject)) => print_reject(v6, *reject),
+            Statement::RejectOf(family, reject) => print_reject(*family == Family::V6, *reject),
             Statement::Notrack => "notrack".into(),
             Statement::Counter(None) => "counter".into(),
             Statement::Counter(Some((packets, bytes))) => format!("counter packets {packets} bytes {bytes}"),
@@ -314,9 +311,12 @@ fn print_offset(offset: u32) -> String {
     if offset == 0 { String::new() } else { format!(" offset {offset}") }
 }
 
-/// `KEY [timeout T] [expires T] [comment "C"] [: DATA]`.
+/// `KEY [STATEMENTS] [timeout T] [expires T] [comment "C"] [: DATA]`.
 pub(super) fn element(element: &Element, key: &[Type], data: &[Type]) -> String {
     let mut out = if element.key.is_empty() { "*".into() } else { values(&element.key, key) };
+    if let Some(statements) = &element.statements {
+        out.push_str(&format!(" {statements}"));
+    }
     for (word, ms) in [("timeout", element.timeout_ms), ("expires", element.expires_ms)] {
         if let Some(ms) = ms {
             out.push_str(&format!(" {word} {}", duration(ms)));
@@ -336,4 +336,10 @@ pub(super) fn element(element: &Element, key: &[Type], data: &[Type]) -> String 
 fn values(values: &[Value], types: &[Type]) -> String {
     let kind = |place: usize| types.get(place).copied().unwrap_or(Type::Plain);
     values.iter().enumerate().map(|(place, value)| kind(place).print(value)).collect::<Vec<_>>().join(" . ")
+}
+
+fn print_reject(v6: bool, reject: Reject) -> String {
+    let of_family = |name: &str| !name.starts_with(if v6 { "icmp " } else { "icmpv6 " });
+    let found = REJECTS.iter().find(|(name, known)| *known == reject && of_family(name));
+    found.map_or_else(|| "reject".into(), |(name, _)| format!("reject with {name}"))
 }

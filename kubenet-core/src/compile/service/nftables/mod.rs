@@ -395,6 +395,7 @@ fn set(name: &str, key: &[&str], data: &[&str], comment: Option<&str>, origin: &
         gc_interval_ms: None,
         size: None,
         auto_merge: false,
+        statements: None,
         comment: comment.map(Into::into),
         elements: Vec::new(),
         origin: origin.clone(),
@@ -402,7 +403,15 @@ fn set(name: &str, key: &[&str], data: &[&str], comment: Option<&str>, origin: &
 }
 
 fn element(key: Vec<Value>, data: Option<Data>, origin: Option<&Origin>) -> Element {
-    Element { key, data, timeout_ms: None, expires_ms: None, comment: None, origin: origin.cloned() }
+    Element {
+        key,
+        data,
+        timeout_ms: None,
+        expires_ms: None,
+        statements: None,
+        comment: None,
+        origin: origin.cloned(),
+    }
 }
 
 /// A range; one of a single address is that address, as `nft` shows it.

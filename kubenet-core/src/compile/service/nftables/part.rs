@@ -61,8 +61,10 @@ impl<'a> Maker<'a> {
         let mut add = |shared, key, data, commented: bool| {
             let comment = commented.then(|| Arc::from(format!("{record}")));
             let origin = Some(record.origin.clone());
-            elements
-                .push((shared, Element { key, data, timeout_ms: None, expires_ms: None, comment, origin }));
+            elements.push((
+                shared,
+                Element { key, data, timeout_ms: None, expires_ms: None, statements: None, comment, origin },
+            ));
         };
         add(Shared::ClusterIps, Vec::from([Value::Addr(record.cluster_ip)]), None, false);
         match self.port.internal() {
@@ -99,8 +101,15 @@ impl<'a> Maker<'a> {
             let addr = Value::Addr(endpoint.addr);
             let key = Vec::from([addr.clone(), addr, number(record.protocol), endpoint.port.into_value()]);
             let origin = Some(endpoint.origin.clone());
-            let element =
-                Element { key, data: None, timeout_ms: None, expires_ms: None, comment: None, origin };
+            let element = Element {
+                key,
+                data: None,
+                timeout_ms: None,
+                expires_ms: None,
+                statements: None,
+                comment: None,
+                origin,
+            };
             elements.push((Shared::HairpinConnections, element));
         }
         elements

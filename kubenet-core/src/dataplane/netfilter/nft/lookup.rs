@@ -102,7 +102,11 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
             let gone = |e: &&Element| {
                 changed && e.key.iter().all(|v| super::value::exact(v).is_some()) && !e.key.is_empty()
             };
-            return Ok(element.filter(|e| !gone(e) && set::lives(set, e, now)).map(Hit::Held));
+            let element = element.filter(|e| !gone(e) && set::lives(set, e, now));
+            if let Some(statements) = element.and_then(|e| e.statements.as_deref()).filter(|s| decides(s)) {
+                return Err(unmodelled(format_args!("`{statements}` of an element of set {name}")));
+            }
+            return Ok(element.map(Hit::Held));
         }
         let Some(set) = self.made_set(name) else { return Err(self.no_set(name)) };
         let found = known(set::scan(&set.elements, &key), format_args!("set {name}"))?;
@@ -179,4 +183,10 @@ fn known(found: Found, what: core::fmt::Arguments<'_>) -> Result<Option<u32>, St
             what_would_settle_it: "the rules with numbers: nft -nn list ruleset".into(),
         })),
     }
+}
+
+/// Whether statements of an element can keep it from being found; a counter does not.
+fn decides(statements: &str) -> bool {
+    let mut words = statements.split(' ');
+    words.any(|word| matches!(word, "limit" | "quota" | "ct"))
 }

@@ -347,6 +347,7 @@ mod tests {
             data: None,
             timeout_ms: None,
             expires_ms: None,
+            statements: None,
             comment: None,
             origin: None,
         });

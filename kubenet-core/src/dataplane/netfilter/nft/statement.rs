@@ -51,6 +51,13 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
                 Ok(self.bind(at, kind, "redirect"))
             }
             Statement::Reject(with) => self.reject(at, *with),
+            Statement::RejectOf(family, with) => {
+                if Family::of(self.seen.ip.dst) == *family {
+                    self.reject(at, Some(*with))
+                } else {
+                    Ok(Go::Break)
+                }
+            }
             Statement::Notrack => {
                 if self.seen.ct.is_none() && !self.seen.notrack {
                     self.seen.notrack = true;

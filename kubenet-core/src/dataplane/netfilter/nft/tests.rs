@@ -8,8 +8,9 @@ use proptest::prelude::*;
 
 use super::super::testing::{Packet, Walker, element, nft, set};
 use super::*;
+use crate::addr::Family;
 use crate::dataplane::choices::{Probability, Seeded, explore};
-use crate::plan::netfilter::{LimitRate, NatFlags};
+use crate::plan::netfilter::{LimitRate, NatFlags, Reject};
 use crate::plan::nft::{
     BinaryOp, CtKey, Data, Element, Expr, FibKey, FibResult, Field, Meta, Nat, Op, Set, SetOp, Value,
 };
@@ -443,4 +444,26 @@ proptest! {
         });
         prop_assert_eq!(all(WalkMode::Plain).runs, all(WalkMode::Indexed).runs);
     }
+}
+
+#[test]
+fn a_reject_of_the_other_family_is_passed_by() {
+    let reject = |family| vec![vec![Statement::RejectOf(family, Reject::NetUnreachable)]];
+    walk(Vec::new(), vec![("prerouting", reject(Family::V6))], PACKET, "accepted");
+    let rejected = "reject with icmp-net-unreachable, rejected";
+    walk(Vec::new(), vec![("prerouting", reject(Family::V4))], PACKET, rejected);
+}
+
+#[test]
+fn an_element_with_a_limit_is_not_known_to_be_found() {
+    let with = |statements: &str| {
+        let statements = Some(statements.into());
+        vec![set("s", vec![Element { statements, ..element(vec![addr("10.0.0.1")], None) }])]
+    };
+    let found = is(field(Field::IpSaddr), Expr::Named("s".into()));
+    let chains = vec![("prerouting", vec![vec![found, verdict(Verdict::Drop)]])];
+    walk(with("counter packets 1 bytes 60"), chains.clone(), PACKET, "drop, dropped");
+    let netfilter = nft(TableFamily::Inet, with("counter limit rate 1/second"), chains);
+    let told = Walker::new(netfilter).ask(&Packet::new(PACKET), &mut Seeded(0));
+    assert!(told.contains("unknown"), "{told}");
 }
