@@ -28,7 +28,7 @@ use super::question::{LookedUp, Prepared, prepare_one};
 use super::words::words;
 use crate::addr::{Family, Protocol};
 use crate::assume::{Assume, PodState, ProxyMode};
-use crate::cluster::{Cluster, Pod};
+use crate::cluster::{Cluster, Kind, Pod};
 use crate::compile::Plans;
 use crate::compile::service::conntrack_cleanup::{Cleanup, Entry};
 use crate::compile::service::{Port, ProxyConfig, ports_of_service};
@@ -322,6 +322,9 @@ impl Run {
 
     fn workload(&self, text: &str) -> Result<String, String> {
         let cluster = self.network.cluster();
+        if let Some(idle) = self.idle_workload(text) {
+            return Ok(idle);
+        }
         let resolved = Endpoint::parse(text)
             .and_then(|endpoint| endpoint.resolve(cluster, &self.namespace))
             .map_err(|error| error.to_string())?;
@@ -333,6 +336,16 @@ impl Run {
             _ => None,
         };
         owner.map(|owner| key_of(&owner)).ok_or_else(|| format!("'{text}' is no workload with pods"))
+    }
+
+    /// A workload without pods, `KIND/NAME` or `NS/KIND/NAME`: no end of a packet, but one that can be scaled.
+    fn idle_workload(&self, text: &str) -> Option<String> {
+        let (rest, name) = text.rsplit_once('/')?;
+        let (namespace, kind) = rest.split_once('/').unwrap_or((&self.namespace, rest));
+        let kind = Kind::from_word(kind)?.as_str().into();
+        let object = ObjectRef { kind, namespace: Some(namespace.into()), name: name.into() };
+        let workload = self.network.cluster().workload(&object)?;
+        workload.pods.is_empty().then(|| key_of(&object))
     }
 
     /// A pod goes; a workload that it belongs to makes another one.
@@ -439,7 +452,9 @@ impl Run {
         let mut json = object.to_json().map_err(|error| error.to_string())?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::from(value));
         let mut at_field = &mut json;
-        for word in field.split('.') {
+        // `ports[0]` and `ports.0` are the same.
+        let words = field.split(['.', '[']).map(|word| word.strip_suffix(']').unwrap_or(word));
+        for word in words {
             #[allow(clippy::wildcard_enum_match_arm, reason = "what is no list becomes an object")]
             let inside = match at_field {
                 serde_json::Value::Array(items) => word.parse().ok().and_then(|at: usize| items.get_mut(at)),
