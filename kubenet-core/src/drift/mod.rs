@@ -255,6 +255,11 @@ fn services(cluster: &Cluster, node: u32, seen: &Netns, rules: &Ruleset, drift: 
             }
         }
         for &(to, protocol) in named.difference(&known) {
+            // In mode `ipvs` a node port is a virtual server at every address of the node.
+            let at_node = SocketAddr::new(node_ip, to.port());
+            if config.local_addresses.contains(&to.ip()) && known.contains(&(at_node, protocol)) {
+                continue;
+            }
             let mut answers = sources.of_node().filter_map(|(from, source)| {
                 drift.packets += 1;
                 let packet = Packet { from, to, protocol };

@@ -101,6 +101,24 @@ fn a_node_that_works_as_called_for_has_no_drift_in_any_mode() {
 }
 
 #[test]
+fn the_virtual_servers_of_a_node_port_at_other_addresses_of_the_node_are_called_for() {
+    let network = network(SHOP, "ipvs");
+    let mut dump = dump(&network);
+    let more =
+        [("ipset-save.txt", Table::Ipset), ("ipvsadm.txt", Table::Ipvsadm), ("ip-addr.txt", Table::IpAddr)];
+    dump.files.extend(more.map(|(name, table)| {
+        (name.to_string(), network.render("node-2", "default", table, false).expect("a node"))
+    }));
+    let servers = dump.files.iter().find(|(name, _)| name == "ipvsadm.txt").map(|(_, text)| text);
+    let at_port = |text: &String| {
+        text.lines().filter(|line| line.starts_with("-A") && line.contains(":30070 ")).count()
+    };
+    assert_eq!(servers.map(at_port), Some(2), "at the node's card and at its bridge");
+    let drift = network.observe(Vec::from([dump])).drift("node-2").expect("a node");
+    assert!(drift.findings.is_empty(), "{}", words(&drift));
+}
+
+#[test]
 fn in_mode_userspace_endpoints_are_not_compared() {
     let drift = drift((SHOP, "iptables"), (SHOP, "userspace"));
     assert_eq!(drift.proxy_mode.map(|mode| mode.to_string()).as_deref(), Some("userspace"));
