@@ -69,8 +69,9 @@ fn one(
     differences: &mut Vec<Difference>,
 ) -> Result<(), Fault> {
     let family = match case.field("family")?.as_str() {
+        Some("IPv4") => Family::V4,
         Some("IPv6") => Family::V6,
-        _ => Family::V4,
+        other => return Err(Fault::Malformed(format!("family {other:?}"))),
     };
     let mut proxy = case.field("proxy")?.clone();
     let replaced = variant.and_then(|v| v.get("proxy")).and_then(Value::as_object);
@@ -81,7 +82,7 @@ fn one(
         variant.and_then(|v| v["dropObjects"].as_array()).into_iter().flatten().collect();
     let mut objects = Objects::default();
     for object in case.items("objects")? {
-        if dropped.iter().any(|d| d["kind"] == object["kind"]) {
+        if dropped.iter().any(|dropped| means(dropped, object)) {
             continue;
         }
         objects.put_json(object).map_err(|error| Fault::Malformed(error.to_string()))?;
@@ -90,12 +91,20 @@ fn one(
         "iptables" => ProxyMode::Iptables,
         "nftables" => ProxyMode::Nftables,
         "ipvs" => ProxyMode::Ipvs,
+        "userspace" => ProxyMode::Userspace,
         other => return Err(Fault::Malformed(format!("mode {other}"))),
     };
     let config = config(&proxy, family)?;
     let rules = ruleset_of_objects(&objects, &config, proxy_mode);
     let node = node(&proxy, family, &config, rules)?;
-    for flow in case.items("flows")? {
+    let flows = case.items("flows")?;
+    if let Some(changed) = variant.and_then(|v| v["flows"].as_object()) {
+        let known = |name: &String| flows.iter().any(|flow| flow["name"] == **name);
+        if let Some(name) = changed.keys().find(|name| !known(name)) {
+            return Err(Fault::Malformed(format!("a variant changes the flow {name:?}, which is not there")));
+        }
+    }
+    for flow in flows {
         let name = flow["name"].as_str().unwrap_or_default();
         let mut expected = flow["expectByMode"].get(mode).unwrap_or(&flow["expect"]).clone();
         if let Some(changed) = variant.and_then(|v| v["flows"].get(name)) {
@@ -121,6 +130,29 @@ fn one(
     Ok(())
 }
 
+/// A fraction as a probability prints it: `2/4` is `1/2`, and `3/3` is `1`.
+fn lowest_terms(fraction: &str) -> String {
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let (above, below) = fraction.split_once('/').unwrap_or((fraction, "1"));
+    let (Some(above), Some(below)) = (number(above), number(below).filter(|below| *below > 0)) else {
+        return fraction.to_string();
+    };
+    let (mut a, mut b) = (above, below);
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    let (above, below) = (above / a, below / a);
+    if below == 1 { above.to_string() } else { format!("{above}/{below}") }
+}
+
+/// Whether what a variant drops is this object: by kind, and by name and namespace where they are said.
+fn means(dropped: &Value, object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    let said = |key: &str| dropped.get(key).or_else(|| dropped["metadata"].get(key));
+    let same = |key: &str| said(key).is_none_or(|value| *value == metadata[key]);
+    dropped["kind"] == object["kind"] && same("name") && same("namespace")
+}
+
 /// The expectation as words: the verdict, and for DNAT every target with its probability and whether it is masqueraded.
 fn words_of(expected: &Value) -> Result<String, Fault> {
     let verdict = expected["verdict"].as_str().unwrap_or_default();
@@ -134,7 +166,9 @@ fn words_of(expected: &Value) -> Result<String, Fault> {
         .flatten()
         .map(|target| {
             let p = target["p"].as_str().map_or_else(|| target["p"].to_string(), str::to_string);
-            format!("{} {p}{masquerade}", target["to"].as_str().unwrap_or_default())
+            let to = target["to"].as_str().unwrap_or_default();
+            let to = to.parse().map_or_else(|_| to.to_string(), |to: SocketAddr| to.to_string());
+            format!("{to} {}{masquerade}", lowest_terms(&p))
         })
         .collect();
     targets.sort();
@@ -252,16 +286,24 @@ fn parse_text<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {
 /// Sends the packet in every way, and says what becomes of it, as [`words_of`] does.
 fn run(node: &Arc<MachinePlan>, stated: &Value, expected: &str) -> Result<String, Fault> {
     let (src, dst): (IpAddr, IpAddr) = (parse(&stated["src"])?, parse(&stated["dst"])?);
-    let dport = stated["dport"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+    let unsaid = |what: &str| Fault::Malformed(format!("{what} of a packet: {stated}"));
     let protocol = match stated["proto"].as_str() {
+        Some("TCP") | None => Protocol::Tcp,
         Some("UDP") => Protocol::Udp,
         Some("SCTP") => Protocol::Sctp,
-        _ => Protocol::Tcp,
+        Some("ICMP") => Protocol::Icmp,
+        Some(_) => return Err(unsaid("the transport")),
+    };
+    let dport = stated["dport"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let dport = match protocol {
+        Protocol::Icmp => dport.unwrap_or(0),
+        Protocol::Tcp | Protocol::Udp | Protocol::Sctp => dport.ok_or_else(|| unsaid("the port"))?,
     };
     let link = match stated["origin"].as_str() {
         Some("node") => None,
         Some("pod") => Some((2, PODS)),
-        _ => Some((1, OUTSIDE)),
+        Some("external") => Some((1, OUTSIDE)),
+        _ => return Err(unsaid("the origin")),
     };
     let found = explore(4096, |script: &mut Script| {
         let (mut machine, mut log) = (Machine::new(MachineId(0), node.clone()), Log::default());
@@ -307,7 +349,8 @@ fn frame(protocol: Protocol, (src, dst): (IpAddr, IpAddr), dport: u16, to: MacAd
     let mut frame = match protocol {
         Protocol::Udp => packet::udp(&ip, sport, dport, b"corpus"),
         Protocol::Sctp => packet::sctp(&ip, sport, dport, 0, Chunk::Init, 1),
-        Protocol::Tcp | Protocol::Icmp => {
+        Protocol::Icmp => packet::icmp_echo(&ip, false, sport, 1, b"corpus"),
+        Protocol::Tcp => {
             packet::tcp(&ip, &TcpSegment { sport, dport, syn: true, ..TcpSegment::default() }, &[])
         }
     };
@@ -348,5 +391,31 @@ fn told(log: &Log) -> String {
         (None, Some(to)) => format!("DNAT {to}{}", if masqueraded { " masqueraded" } else { "" }),
         (None, None) if accepted => "ACCEPT".to_string(),
         (None, None) => "PASS".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fractions_are_compared_in_lowest_terms() {
+        let pairs =
+            [("2/4", "1/2"), ("3/3", "1"), ("1", "1"), ("1/1000", "1/1000"), ("x", "x"), ("1/0", "1/0")];
+        for (fraction, lowest) in pairs {
+            assert_eq!(lowest_terms(fraction), lowest);
+        }
+    }
+
+    #[test]
+    fn what_a_variant_drops_may_be_named() {
+        let object = json!({"kind": "EndpointSlice", "metadata": {"namespace": "ns1", "name": "svc1-1"}});
+        assert!(means(&json!({"kind": "EndpointSlice"}), &object));
+        assert!(means(&json!({"kind": "EndpointSlice", "name": "svc1-1"}), &object));
+        assert!(means(&json!({"kind": "EndpointSlice", "metadata": {"name": "svc1-1"}}), &object));
+        assert!(!means(&json!({"kind": "EndpointSlice", "name": "svc1-2"}), &object));
+        assert!(!means(&json!({"kind": "Service", "name": "svc1-1"}), &object));
     }
 }
