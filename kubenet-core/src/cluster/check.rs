@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::layers::overlap;
+use super::proxy_ports::{missing_proxy_ports, node_port_clashes};
 use super::{Cni, ContainerPort, InputMode, Node, Pod, Service, Setting, Settings};
 use crate::addr::{Family, Protocol};
 use crate::origin::{Diagnostic, Origin};
@@ -40,6 +41,8 @@ pub(super) fn contradictions(
         missing_families(settings, pods),
         port_clashes(mode, pods),
         host_port_clashes(nodes, pods),
+        node_port_clashes(settings, nodes, pods, services.iter().map(|service| &**service)),
+        missing_proxy_ports(settings, nodes, pods, services.iter().map(|service| &**service)),
     ] {
         tell(&mut log, check);
     }

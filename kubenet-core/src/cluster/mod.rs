@@ -16,6 +16,7 @@ mod load_balancer;
 mod missing;
 mod nodes;
 mod play;
+pub(crate) mod proxy_ports;
 mod read;
 mod resolve;
 mod said;

@@ -4,6 +4,7 @@ mod contradictions;
 mod load_balancer;
 mod objects;
 mod played;
+mod proxy_ports;
 mod settings;
 
 use alloc::sync::Arc;

@@ -11,6 +11,7 @@ use super::userspace::{self, Held, ProxyPorts};
 use super::{Port, ProxyConfig, ServicePort, ipvs, nftables, ports_of_objects, ports_of_service};
 use crate::addr::Family;
 use crate::assume::ProxyMode;
+use crate::cluster::proxy_ports::family_of;
 use crate::cluster::{Changed, Cluster, Service};
 use crate::compile::egress;
 use crate::compile::service::portmap;
@@ -76,7 +77,7 @@ pub(super) fn families(cluster: &Cluster) -> impl Iterator<Item = Family> {
 /// Whether kube-proxy works in a family on a node: in mode `userspace` only in one.
 pub(super) fn is_served(cluster: &Cluster, node: u32, mode: ProxyMode, family: Family) -> bool {
     let node = cluster.nodes.get(node as usize);
-    mode != ProxyMode::Userspace || node.is_some_and(|node| userspace::family_of(node) == family)
+    mode != ProxyMode::Userspace || node.is_some_and(|node| family_of(node) == family)
 }
 
 impl NodeRules {

@@ -37,7 +37,7 @@ pub(in crate::compile) use self::sockets::ProxySockets;
 use super::port::records_of_service;
 use super::{Port, ProxyConfig, ServicePort, iptables};
 use crate::addr::{Family, Protocol};
-use crate::cluster::{Cluster, Node};
+use crate::cluster::Cluster;
 use crate::compile::tables::{Draft, Tables, chain, dnat};
 use crate::k8s::{Objects, sloppy};
 use crate::origin::Origin;
@@ -66,11 +66,6 @@ pub struct Part {
     pub host_node_port: Option<Rule>,
     /// `KUBE-NODEPORT-NON-LOCAL`.
     pub non_local: Option<Rule>,
-}
-
-/// The family that a node's kube-proxy serves: that of the node's first address.
-pub fn family_of(node: &Node) -> Family {
-    node.addresses.first().map_or(Family::V4, |addr| Family::of(*addr))
 }
 
 /// The service ports of a Service that kube-proxy knows: all, where its first address is of the family.

@@ -8,23 +8,16 @@
 //! Node ports of Services are taken, and what pods of the node have as host ports or declare on the host's network. When there is no
 //! free port left, a service port gets none, and kube-proxy makes no rules for it.
 
-use alloc::collections::BTreeSet;
-
 use hashbrown::HashMap;
 
 use crate::addr::{Family, Protocol};
 use crate::cluster::Cluster;
+pub(in crate::compile::service) use crate::cluster::proxy_ports::Held;
+use crate::cluster::proxy_ports::{self, COUNT, FIRST};
 use crate::compile::service::ServicePort;
 use crate::identity::identity;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
-
-/// Ports of a node that others have.
-pub(in crate::compile::service) type Held = BTreeSet<(Protocol, u16)>;
-
-/// `net.ipv4.ip_local_port_range`: its first port, and how many there are.
-const FIRST: u16 = 32768;
-const COUNT: u16 = 28232;
 
 /// The ports of a node at which kube-proxy listens, each for one service port.
 #[derive(Clone, Debug, Default)]
@@ -113,18 +106,9 @@ impl ProxyPorts {
     }
 }
 
-/// The ports of a node that kube-proxy does not get. O(Services with node ports + pods of the node).
+/// The ports of a node that kube-proxy does not get. O(Services + pods of the node).
 pub(in crate::compile::service) fn held(cluster: &Cluster, node: u32) -> Held {
-    let services = cluster.services.iter().flat_map(|service| &service.ports);
-    let mut held: Held = services.filter_map(|port| Some((port.protocol, port.node_port?))).collect();
     let places = cluster.pods_on_node.get(node as usize).into_iter().flatten();
-    let pods = places.filter_map(|place| cluster.pods.get(*place as usize)).filter(|pod| !pod.terminal);
-    for pod in pods {
-        for port in pod.containers.iter().flat_map(|container| &container.ports) {
-            let number = if pod.host_network { Some(port.port) } else { port.host_port };
-            held.extend(number.map(|number| (port.protocol, number)));
-        }
-    }
-    held.retain(|(_, number)| (FIRST..FIRST + COUNT).contains(number));
-    held
+    let pods = places.filter_map(|place| cluster.pods.get(*place as usize));
+    proxy_ports::held(cluster.services.iter().map(|service| &**service), pods.map(|pod| &**pod))
 }
