@@ -4,9 +4,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests")]
 
+#[path = "modes/traced.rs"]
+mod traced;
+
 use kubenet_core::assume::ProxyMode;
 use kubenet_core::k8s::Objects;
-use kubenet_tests::corpus::outcome;
+use kubenet_tests::corpus::{outcome, redirection};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -204,6 +207,18 @@ impl Case {
     }
 
     fn end(&self, mode: ProxyMode) -> String {
+        let (objects, proxy, packet) = self.asked(mode);
+        outcome(&objects, &proxy, mode, &packet).expect("a node")
+    }
+
+    /// The socket to which mode userspace redirects it.
+    fn redirection(&self) -> String {
+        let (objects, proxy, packet) = self.asked(ProxyMode::Userspace);
+        redirection(&objects, &proxy, &packet).expect("a node")
+    }
+
+    /// The objects, kube-proxy's settings and the packet.
+    fn asked(&self, mode: ProxyMode) -> (Objects, Value, Value) {
         let (dst, dport) = match self.frontend {
             Frontend::ClusterIp => (format!("172.30.0.{}", self.at + 1), 80),
             Frontend::NodePort => (NODE.to_string(), 30001 + self.at),
@@ -227,7 +242,7 @@ impl Case {
             "nodeLabels": {}, "detectLocal": detect, "masqueradeAll": false, "masqueradeBit": 14,
             "localhostNodePorts": true, "nodePortAddresses": [], "serviceCIDRs": ["172.30.0.0/16"],
         });
-        outcome(&objects(&self.shapes), &proxy, mode, &packet).expect("a node")
+        (objects(&self.shapes), proxy, packet)
     }
 }
 
@@ -286,6 +301,27 @@ fn ipvs_by_nftables(case: &Case) -> String {
     }
 }
 
+/// What becomes of a packet in mode userspace, by what becomes of packets in mode iptables.
+fn userspace_by_iptables(case: &Case) -> String {
+    if case.from == From::Node && case.frontend == Frontend::ExternalIp {
+        // kube-proxy takes an external address for that of a host, and leaves the node's own packets to it alone.
+        return "PASS".into();
+    }
+    // Whoever asks is served: no policy and no firewall decides. Endpoints that terminate are not asked.
+    let plain = case.with_shape(|shape| {
+        (shape.external_local, shape.internal_local, shape.ranges) = (false, false, 0);
+        shape.endpoints.iter_mut().for_each(|(_, serving, terminating)| *serving &= !*terminating);
+    });
+    if plain.shape().serves() {
+        // They see the node.
+        return masqueraded(&plain.end(ProxyMode::Iptables), |_| true);
+    }
+    // kube-proxy finds nobody when it has taken the packet already.
+    let with_answer = plain.with(|case| case.from = From::Outside);
+    assert_eq!(with_answer.end(ProxyMode::Iptables), "REJECT");
+    if case.shape().udp { "lost".into() } else { "closed".into() }
+}
+
 /// The same endpoints, with other sources.
 fn masqueraded(end: &str, is: impl Fn(&str) -> bool) -> String {
     let words = end.split(", ").map(|way| {
@@ -307,8 +343,13 @@ proptest! {
     }
 
     #[test]
+    fn userspace_comes_to_the_same_as_iptables(case in case()) {
+        prop_assert_eq!(case.end(ProxyMode::Userspace), userspace_by_iptables(&case));
+    }
+
+    #[test]
     fn userspace_sends_every_frontend_of_a_service_to_one_socket_of_the_node(case in case(), other in case()) {
-        let end = case.end(ProxyMode::Userspace);
+        let end = case.redirection();
         if case.from == From::Node && case.frontend == Frontend::ExternalIp {
             // The node's own packet leaves the node.
             prop_assert_eq!(end, "PASS");
@@ -328,6 +369,6 @@ proptest! {
             (shape.external_local, shape.internal_local) = (!shape.external_local, !shape.internal_local);
         });
         again.frontend = Frontend::ClusterIp;
-        prop_assert_eq!(again.end(ProxyMode::Userspace), format!("{NODE}:{port} 1"));
+        prop_assert_eq!(again.redirection(), format!("{NODE}:{port} 1"));
     }
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use kubenet_core::addr::{Family, MacAddr, Protocol};
-use kubenet_core::assume::ProxyMode;
+use kubenet_core::assume::{Assume, ProxyMode};
+use kubenet_core::cluster::{InputMode, resolve};
+use kubenet_core::compile::machine;
 use kubenet_core::compile::service::ipvs;
 use kubenet_core::compile::service::{Detector, NodePortAddresses, ProxyConfig, ruleset_of_objects};
 use kubenet_core::dataplane::{
@@ -20,11 +22,11 @@ use kubenet_core::k8s::Objects;
 use kubenet_core::packet::{self, Chunk, Ipv4Meta, Side, TcpSegment};
 use kubenet_core::plan::{
     Address, IpSetPart, Link, LinkKind, MachineId, MachineKind, MachinePlan, Neighbour, NeighbourState,
-    Netfilter, Netns, Origin, RouteScope, Ruleset, SegmentId, Undeclared,
+    Netfilter, Netns, Origin, Process, RouteScope, Ruleset, SegmentId, Socket, Undeclared,
 };
 use kubenet_core::text::ip_route;
 use kubenet_core::time::Instant;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::case::{Case, Difference, Fault, Judgement, parse};
 
@@ -49,17 +51,104 @@ pub(super) fn service_flow(case: &Case<'_>) -> Judgement {
 }
 
 /// What becomes of the first packet of a connection at a node with these objects, in words; `proxy` and `packet` are those
-/// of the schema `kubenet/service-flow/v1`. Every target with its probability and whether it is masqueraded.
+/// of the schema `kubenet/service-flow/v1`. Every target with its probability and whether it is masqueraded. In mode `userspace`
+/// that is what the process behind the packet's socket asks for it: with the node's address, so that every target is masqueraded.
+/// Where it has nobody to ask, a connection is closed and a datagram is lost.
 ///
 /// # Errors
 ///
 /// What is wrong with the arguments.
 pub fn outcome(objects: &Objects, proxy: &Value, mode: ProxyMode, packet: &Value) -> Result<String, String> {
     let told = |fault: Fault| format!("{fault:?}");
-    let config = config(proxy, Family::V4).map_err(told)?;
-    let rules = ruleset_of_objects(objects, &config, mode);
-    let node = node(proxy, Family::V4, &config, rules).map_err(told)?;
-    run(&node, packet, " masqueraded").map_err(told)
+    match mode {
+        ProxyMode::Iptables | ProxyMode::Nftables | ProxyMode::Ipvs => {
+            let config = config(proxy, Family::V4).map_err(told)?;
+            let rules = ruleset_of_objects(objects, &config, mode);
+            let node = node(proxy, Family::V4, &config, rules).map_err(told)?;
+            run(&node, packet, " masqueraded").map_err(told)
+        }
+        ProxyMode::Userspace => {
+            let own = compiled(objects, proxy)?;
+            let end = redirected(&own, proxy, packet).map_err(told)?;
+            let Some(socket) = end.strip_suffix(" 1").and_then(|addr| addr.parse::<SocketAddr>().ok()) else {
+                return Ok(end);
+            };
+            let sockets = &own.netns.first().ok_or("no namespace")?.more_sockets;
+            let protocol = protocol_of(packet).map_err(told)?;
+            let found = sockets.socket(protocol, Family::of(socket.ip()), socket.port());
+            let socket = found.ok_or_else(|| format!("nobody listens at {socket}"))?;
+            Ok(handed_on(&socket))
+        }
+    }
+}
+
+/// Where the first packet of a connection is redirected to in mode `userspace`, with arguments and words as of [`outcome`].
+///
+/// # Errors
+///
+/// What is wrong with the arguments.
+pub fn redirection(objects: &Objects, proxy: &Value, packet: &Value) -> Result<String, String> {
+    let told = |fault: Fault| format!("{fault:?}");
+    redirected(&compiled(objects, proxy)?, proxy, packet).map_err(told)
+}
+
+/// The node as it is compiled in mode `userspace`: the sockets of kube-proxy are made for a cluster.
+fn compiled(objects: &Objects, proxy: &Value) -> Result<MachinePlan, String> {
+    let (name, addr) = (&proxy["nodeName"], &proxy["nodeIPs"]["IPv4"]);
+    let mut objects = objects.clone();
+    objects
+        .put_json(&json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+            "status": {"addresses": [{"type": "InternalIP", "address": addr}]},
+        }))
+        .map_err(|error| error.to_string())?;
+    let ranges = proxy["serviceCIDRs"].as_array().into_iter().flatten().map(parse::<IpNet>);
+    let ranges = ranges.collect::<Result<Vec<_>, Fault>>().map_err(|fault| format!("{fault:?}"))?;
+    let assume =
+        Assume { proxy_mode: Some(ProxyMode::Userspace), service_cidr: Some(ranges), ..Assume::default() };
+    let (cluster, _) = resolve(&Arc::new(objects), &assume, Some(InputMode::Snapshot));
+    let place = cluster.nodes.iter().position(|node| *name == *node.name).ok_or("no node")?;
+    machine(&cluster, MachineId(place as u32)).ok_or_else(|| "no machine".to_string())
+}
+
+/// Sends the packet to a node with the compiled rules, which are made as the packet looks them up.
+fn redirected(own: &MachinePlan, proxy: &Value, packet: &Value) -> Result<String, Fault> {
+    let config = config(proxy, Family::V4)?;
+    let supply = own.netns.first().map(|host| host.netfilter.clone()).unwrap_or_default();
+    let mut node = node(proxy, Family::V4, &config, (*supply.whole()).clone())?;
+    if let Some(host) = Arc::make_mut(&mut node).netns.first_mut() {
+        host.netfilter = supply;
+    }
+    run(&node, packet, " masqueraded")
+}
+
+/// Whom the process behind a socket asks for the first client, in words.
+fn handed_on(socket: &Socket) -> String {
+    let backends = match &socket.process {
+        Process::Relay(relay) => &relay.backends,
+        Process::Echo | Process::Http { .. } => return format!("{:?}", socket.process),
+    };
+    let share = Probability::new(1, (backends.len() as u128).max(1));
+    let mut words: Vec<String> = backends
+        .iter()
+        .map(|backend| format!("{} {share} masqueraded", SocketAddr::new(backend.addr, backend.port)))
+        .collect();
+    words.sort();
+    match (words.is_empty(), socket.protocol) {
+        (true, Protocol::Tcp) => "closed".to_string(),
+        (true, Protocol::Udp | Protocol::Sctp | Protocol::Icmp) => "lost".to_string(),
+        (false, _) => words.join(", "),
+    }
+}
+
+fn protocol_of(packet: &Value) -> Result<Protocol, Fault> {
+    Ok(match packet["proto"].as_str() {
+        Some("TCP") | None => Protocol::Tcp,
+        Some("UDP") => Protocol::Udp,
+        Some("SCTP") => Protocol::Sctp,
+        Some("ICMP") => Protocol::Icmp,
+        Some(_) => return Err(Fault::Malformed(format!("the transport of a packet: {packet}"))),
+    })
 }
 
 fn one(
@@ -286,24 +375,19 @@ fn parse_text<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {
 /// Sends the packet in every way, and says what becomes of it, as [`words_of`] does.
 fn run(node: &Arc<MachinePlan>, stated: &Value, expected: &str) -> Result<String, Fault> {
     let (src, dst): (IpAddr, IpAddr) = (parse(&stated["src"])?, parse(&stated["dst"])?);
-    let unsaid = |what: &str| Fault::Malformed(format!("{what} of a packet: {stated}"));
-    let protocol = match stated["proto"].as_str() {
-        Some("TCP") | None => Protocol::Tcp,
-        Some("UDP") => Protocol::Udp,
-        Some("SCTP") => Protocol::Sctp,
-        Some("ICMP") => Protocol::Icmp,
-        Some(_) => return Err(unsaid("the transport")),
-    };
+    let protocol = protocol_of(stated)?;
     let dport = stated["dport"].as_u64().and_then(|port| u16::try_from(port).ok());
     let dport = match protocol {
         Protocol::Icmp => dport.unwrap_or(0),
-        Protocol::Tcp | Protocol::Udp | Protocol::Sctp => dport.ok_or_else(|| unsaid("the port"))?,
+        Protocol::Tcp | Protocol::Udp | Protocol::Sctp => {
+            dport.ok_or_else(|| Fault::Malformed(format!("the port of a packet: {stated}")))?
+        }
     };
     let link = match stated["origin"].as_str() {
         Some("node") => None,
         Some("pod") => Some((2, PODS)),
         Some("external") => Some((1, OUTSIDE)),
-        _ => return Err(unsaid("the origin")),
+        _ => return Err(Fault::Malformed(format!("the origin of a packet: {stated}"))),
     };
     let found = explore(4096, |script: &mut Script| {
         let (mut machine, mut log) = (Machine::new(MachineId(0), node.clone()), Log::default());

@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 pub use self::case::{Case, Difference, Fault, Handler, Judgement, same};
-pub use self::flow::outcome;
+pub use self::flow::{outcome, redirection};
 pub use self::report::{Counts, Failure, Report};
 pub use self::sets::UNSUPPORTED;
 

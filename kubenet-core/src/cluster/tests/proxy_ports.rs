@@ -61,10 +61,13 @@ fn a_pod_of_the_host_network_at_a_node_port_is_in_the_way_of_kube_proxy_that_hol
         Pod { host_network: false, ..host_pod("own-address", 0, &[(30080, Tcp)]) },
     ];
     let told = |mode| node_port_clashes(&settings(mode), &nodes(), &pods, services.iter());
-    check(&told(ProxyMode::Userspace), expect![[r#"
+    check(
+        &told(ProxyMode::Userspace),
+        expect![[r#"
         warning[node-port-clash]: pod default/same listens at port 30080/tcp of node n1, which is a node port of service default/web
         warning[node-port-clash]: pod default/same-elsewhere listens at port 30080/tcp of node n2, which is a node port of service default/web
-    "#]]);
+    "#]],
+    );
     for mode in [ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs] {
         check(&told(mode), expect![[""]]);
     }
@@ -83,16 +86,22 @@ fn service_ports_without_a_port_of_the_node_are_counted() {
     check(&told(&services, &[host_pod("low", 0, &[(80, Tcp)])]), expect![[""]]);
     // Two of them are a pod's on one node.
     let pods = [host_pod("agent", 1, &[(40000, Tcp), (40001, Tcp), (40000, Udp)])];
-    check(&told(&services, &pods), expect![[r#"
+    check(
+        &told(&services, &pods),
+        expect![[r#"
         warning[no-proxy-port]: node n2: kube-proxy finds no free port of 32768-60999 for 2 service ports, the first of them 80/tcp of service default/s28230
-    "#]]);
+    "#]],
+    );
     // A node port is nobody's on any node.
     services.insert(0, service("a", "10.96.0.1", Udp, Some(40001)));
     services.insert(0, service("b", "10.96.0.1", Tcp, Some(40001)));
-    check(&told(&services, &pods), expect![[r#"
+    check(
+        &told(&services, &pods),
+        expect![[r#"
         warning[no-proxy-port]: node n1: kube-proxy finds no free port of 32768-60999 for 2 service ports, the first of them 80/tcp of service default/s28230
         warning[no-proxy-port]: node n2: kube-proxy finds no free port of 32768-60999 for 3 service ports, the first of them 80/tcp of service default/s28229
-    "#]]);
+    "#]],
+    );
     let iptables = settings(ProxyMode::Iptables);
     check(&missing_proxy_ports(&iptables, &nodes(), &pods, services.iter()), expect![[""]]);
 }

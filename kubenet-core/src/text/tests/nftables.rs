@@ -54,7 +54,15 @@ fn elements(of: impl Strategy<Value = Value>) -> impl Strategy<Value = Expr> {
 }
 
 const fn element(key: Vec<Value>) -> Element {
-    Element { key, data: None, timeout_ms: None, expires_ms: None, comment: None, origin: None }
+    Element {
+        key,
+        data: None,
+        timeout_ms: None,
+        expires_ms: None,
+        statements: None,
+        comment: None,
+        origin: None,
+    }
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -249,6 +257,7 @@ fn set() -> impl Strategy<Value = Set> {
             gc_interval_ms: None,
             size,
             auto_merge: auto_merge && interval,
+            statements: None,
             comment,
             elements,
             origin: origin(),
