@@ -2,7 +2,7 @@ use alloc::vec::Vec;
 
 use super::*;
 use crate::addr::MacAddr;
-use crate::plan::{MachineKind, RouteScope};
+use crate::plan::{Action, Hook, MachineKind, RouteScope};
 
 /// A node with a bridge, a pod, and a card.
 fn desired() -> MachinePlan {
@@ -117,4 +117,29 @@ fn a_file_that_nothing_explains_is_told() {
     let seen = observe(&[("notes.txt", "remember the milk\n")]);
     assert_eq!(seen.diagnostics.len(), 1);
     assert!(seen.diagnostics[0].message.contains("notes.txt"), "{:?}", seen.diagnostics);
+}
+
+#[test]
+fn a_pod_that_the_dump_shows_behind_no_link_is_behind_one_that_is_not_known() {
+    let links = |veth: &str| {
+        format!(
+            "1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue state UNKNOWN\n    \
+             link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00\n\
+             4: {veth}@if3: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP\n    \
+             link/ether 52:54:00:00:00:03 brd ff:ff:ff:ff:ff:ff link-netnsid 0\n"
+        )
+    };
+    let seen = observe(&[("ip-addr.txt", &links("vethabc"))]);
+    let guards = |place: usize| seen.machine.netns[place].chains.iter().map(|chain| chain.hook);
+    assert_eq!(guards(0).collect::<Vec<_>>(), [Hook::Postrouting]);
+    assert_eq!(guards(1).collect::<Vec<_>>(), [Hook::Output]);
+    let Action::Unknown(why) = &seen.machine.netns[1].chains[0].policy else { panic!("an unknown end") };
+    assert_eq!(why.why, "the dump of node-1 does not show which link default/web is behind");
+
+    // Without addresses and MACs, the name that was computed is enough.
+    let seen = observe(&[("ip-addr.txt", &links("veth1"))]);
+    assert!(seen.machine.netns.iter().all(|netns| netns.chains.is_empty()));
+    let host = &seen.machine.netns[0];
+    let peer = LinkKind::Veth { peer_netns: 1, peer: "eth0".into() };
+    assert_eq!(host.link_named("veth1").map(|(_, link)| link.kind.clone()), Some(peer));
 }
