@@ -2,10 +2,10 @@
 //!
 //! In: packets at the input, output and forward hooks. A packet to a virtual server gets a real server and goes on to it by
 //! the output hook; a packet from the real server gets the virtual server's address back. Sources:
-//! `net/netfilter/ipvs/ip_vs_core.c` (`ip_vs_in_hook`, `ip_vs_schedule`, `ip_vs_sched_persist`, `ip_vs_leave`),
+//! `net/netfilter/ipvs/ip_vs_core.c` (`ip_vs_in_hook`, `ip_vs_schedule`, `ip_vs_sched_persist`, `ip_vs_leave`, `ip_vs_out_icmp`),
 //! `ip_vs_conn.c`, `ip_vs_xmit.c ip_vs_nat_xmit`, `ip_vs_nfct.c ip_vs_update_conntrack` (`net.ipv4.vs.conntrack=1`).
 //! A packet of a known connection costs one hash probe, a new one that and O(real servers). Not modelled: direct routing and tunnels (their packets' way is
-//! not known), ICMP errors about translated packets, application helpers, synchronisation.
+//! not known), ICMP errors about packets to a client (`ip_vs_in_icmp`), application helpers, synchronisation.
 
 mod connections;
 mod scheduler;
@@ -19,7 +19,7 @@ use core::net::IpAddr;
 use self::connections::{Connection, Connections};
 use self::scheduler::{Chosen, Client, Flags, Memory, Server};
 use super::choices::Choices;
-use super::conntrack::{Ct, tcp_flags};
+use super::conntrack::{Ct, quoted_bytes, tcp_flags};
 use super::event::{EventKind, Recorder, Stage};
 use super::frame::Skb;
 use super::machine::Stack;
@@ -409,6 +409,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             return Passed::On(skb);
         }
         let Some(ip) = skb.ip().copied() else { return Passed::On(skb) };
+        let quote = quoted_bytes(&ip, &skb.bytes);
+        if let Some(about) = quote.and_then(|quote| Tuple::quoted(ip.family(), quote)) {
+            self.ipvs_error(&mut skb, &ip, &about, at, stage);
+            return Passed::On(skb);
+        }
         let Some(tuple) = Tuple::of(&ip, &skb.bytes) else { return Passed::On(skb) };
         let Some(id) = self.st.ipvs.connections.of_real(&tuple, self.now) else { return Passed::On(skb) };
         let Some(connection) = self.st.ipvs.connections.get(id) else { return Passed::On(skb) };
@@ -420,6 +425,24 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         skb.ipvs = Some((client.dst, client.dport, client.protocol));
         self.translated(&mut skb, &ip, Side::Source, true, at, stage, None);
         Passed::On(skb)
+    }
+
+    /// An ICMP error about a packet to a real server: it comes from the virtual server, and what it quotes was sent to that
+    /// (`ip_vs_out_icmp`, `ip_vs_nat_icmp`). A redirect and a parameter problem of IPv4 stay as they are.
+    fn ipvs_error(&mut self, skb: &mut Skb, ip: &packet::Ip, about: &Tuple, at: Option<u32>, stage: Stage) {
+        let kind = packet::l4_bytes(&skb.bytes, ip).first().copied();
+        if ip.protocol == number::ICMP && !matches!(kind, Some(3 | 4 | 11)) {
+            return;
+        }
+        let Some(id) = self.st.ipvs.connections.of_real(&about.inverse(), self.now) else { return };
+        let Some(connection) = self.st.ipvs.connections.get(id) else { return };
+        let client = connection.client;
+        let frontend = (client.dst, client.dport);
+        packet::rewrite_quoted(&mut skb.bytes, ip.l4, ip.family(), Side::Destination, frontend);
+        packet::rewrite(&mut skb.bytes, ip, Side::Source, (client.dst, 0));
+        skb.view = packet::view(&skb.bytes);
+        skb.ipvs = Some((client.dst, client.dport, client.protocol));
+        self.translated(skb, ip, Side::Source, true, at, stage, None);
     }
 }
 
