@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 
-use super::{AskError, Limits, Network, Question};
+use super::{AskError, Dump, Limits, Network, Question};
 use crate::addr::Protocol;
 use crate::assume::Assume;
 use crate::k8s::Objects;
@@ -206,4 +206,36 @@ fn a_node_of_the_input_is_used_as_it_is() {
     let network = Network::new(objects, Assume::default(), None);
     let pod = &network.cluster().pods[0];
     assert!(format!("{}", pod.addresses[0]).starts_with("10.9.4."), "{:?}", pod.addresses);
+}
+
+/// The dump of a node: one file.
+fn dump(node: &str, file: &str, text: &str) -> Dump {
+    Dump { node: node.into(), folder: node.into(), files: Vec::from([(file.into(), text.into())]) }
+}
+
+#[test]
+fn a_packet_that_would_ask_rules_which_were_read_in_part_comes_to_an_unknown_end() {
+    let question = Question::new("pod/client", "pod/server:8080");
+    let trace = |node: &str, text: &str| {
+        let network = two_pods().observe(Vec::from([dump(node, "iptables-save.txt", text)]));
+        network.trace(&question).expect("a trace")
+    };
+    let whole = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n";
+    let broken = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -d nonsense -j DROP\nCOMMIT\n";
+    for node in ["alpha", "beta"] {
+        assert_eq!(trace(node, whole).verdict(), Some(Verdict::Connected));
+        let cut = trace(node, whole.trim_end_matches("COMMIT\n"));
+        for unknown in [trace(node, broken), cut] {
+            assert_eq!(unknown.verdict(), Some(Verdict::Unknown));
+            let told = format!("iptables-save of {node} could not be read whole");
+            assert!(format!("{unknown:?}").contains(&told), "{unknown:?}");
+        }
+    }
+    // Rules that a packet does not meet are no doubt.
+    let input = "*nat\n:INPUT ACCEPT [0:0]\nCOMMIT\n*raw\nCOMMIT\n*mangle\nCOMMIT\n*filter\nCOMMIT\n";
+    assert_eq!(trace("alpha", input).verdict(), Some(Verdict::Connected));
+    let other = two_pods().observe(Vec::from([dump("gamma", "iptables-save.txt", broken)]));
+    assert_eq!(other.trace(&question).expect("a trace").verdict(), Some(Verdict::Connected));
+    let six = two_pods().observe(Vec::from([dump("alpha", "ip6tables-save.txt", broken)]));
+    assert_eq!(six.trace(&question).expect("a trace").verdict(), Some(Verdict::Connected));
 }

@@ -3,8 +3,10 @@
 //! In: the machine that the manifests call for, and the files of a dump (`docs/collect.sh` writes such a folder; any file whose
 //! name or content tells what it is will do). Out: the same machine with every table that a file shows replaced by what
 //! it shows, and [`Diagnostic`]s for what could not be read or is not known by its name. What no file shows stays as computed,
-//! the pods' namespaces among it: a pod is plugged into the link behind which the dump shows its address. O(text).
+//! the pods' namespaces among it: a pod is plugged into the link behind which the dump shows its address. A packet that would ask rules
+//! which could not be read whole comes to an unknown end there. O(text).
 
+mod broken;
 mod file;
 mod pods;
 mod sysctl;
@@ -14,6 +16,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use self::broken::Broken;
 pub use self::file::Kind;
 use crate::addr::Family;
 use crate::origin::{Diagnostic, Location, Origin, OriginKind};
@@ -84,9 +87,9 @@ pub fn machine(desired: &MachinePlan, folder: &str, files: &[File<'_>]) -> Obser
         !xt.iter().any(|(other, name)| *other == family && *name == table.name)
     });
     if tables.saw_rules {
+        // What stood for rules that are not known is known now, but for what could not be read.
+        host.chains = broken::guards(&tables.broken, &desired.name, &tables.rules);
         host.netfilter = Netfilter::Whole(Arc::new(tables.rules));
-        // What stood for rules that are not known is known now.
-        host.chains.clear();
     }
     if !tables.conntrack.is_empty() {
         host.conntrack = tables.conntrack;
@@ -141,6 +144,7 @@ struct Tables {
     sockets: Option<Vec<crate::plan::Socket>>,
     rules: Ruleset,
     saw_rules: bool,
+    broken: Vec<Broken>,
     conntrack: Vec<crate::plan::ConntrackEntry>,
     sysctls: Vec<(String, String)>,
 }
@@ -154,6 +158,13 @@ impl Reading {
     fn take<T>(&mut self, parsed: Parsed<T>) -> Vec<T> {
         self.diagnostics.extend(parsed.diagnostics);
         parsed.items
+    }
+
+    /// The same of rules: which of them are not known is kept.
+    fn take_rules<T>(&mut self, parsed: Parsed<T>, kind: Kind, text: &str, tables: &mut Tables) -> Vec<T> {
+        tables.saw_rules = true;
+        tables.broken.extend(broken::of_file(kind, text, &parsed.diagnostics));
+        self.take(parsed)
     }
 
     fn read(&mut self, kind: Kind, file: &File<'_>, tables: &mut Tables) {
@@ -177,23 +188,19 @@ impl Reading {
                 tables.sockets.get_or_insert_default().extend(sockets);
             }
             Kind::Iptables(family) => {
-                tables.saw_rules = true;
-                let parsed = self.take(iptables_save::parse(text, name, family));
+                let parsed = self.take_rules(iptables_save::parse(text, name, family), kind, text, tables);
                 tables.rules.xt.extend(parsed);
             }
             Kind::Nft => {
-                tables.saw_rules = true;
-                let parsed = self.take(nft::parse_any(text, name));
+                let parsed = self.take_rules(nft::parse_any(text, name), kind, text, tables);
                 tables.rules.nft.extend(parsed);
             }
             Kind::Ipsets => {
-                tables.saw_rules = true;
-                let parsed = self.take(ipset::parse(text, name));
+                let parsed = self.take_rules(ipset::parse(text, name), kind, text, tables);
                 tables.rules.ipsets.extend(parsed.into_iter().map(Arc::new));
             }
             Kind::Ipvs => {
-                tables.saw_rules = true;
-                let parsed = self.take(ipvsadm::parse_any(text, name));
+                let parsed = self.take_rules(ipvsadm::parse_any(text, name), kind, text, tables);
                 tables.rules.ipvs.extend(parsed.into_iter().map(Arc::new));
             }
             Kind::Conntrack => tables.conntrack.extend(self.take(conntrack::parse(text, name))),

@@ -1,8 +1,11 @@
 use alloc::vec::Vec;
 
+use ipnet::Ipv6Net;
+
 use super::*;
 use crate::addr::MacAddr;
-use crate::plan::{Action, Hook, MachineKind, RouteScope};
+use crate::origin::Severity;
+use crate::plan::{Action, Chain, Hook, MachineKind, Match, RouteScope, Unknown};
 
 /// A node with a bridge, a pod, and a card.
 fn desired() -> MachinePlan {
@@ -142,4 +145,103 @@ fn a_pod_that_the_dump_shows_behind_no_link_is_behind_one_that_is_not_known() {
     let host = &seen.machine.netns[0];
     let peer = LinkKind::Veth { peer_netns: 1, peer: "eth0".into() };
     assert_eq!(host.link_named("veth1").map(|(_, link)| link.kind.clone()), Some(peer));
+}
+
+/// Where a chain stands in for what is not known, and for the packets of which addresses.
+fn guards(seen: &Observed) -> Vec<(Hook, i32, bool)> {
+    let of = |chain: &Chain| {
+        let rule = chain.rules.first().expect("a rule");
+        assert!(matches!(rule.action, Action::Unknown(_)), "{rule:?}");
+        (chain.hook, chain.priority, rule.matches == [Match::Source(Vec::from([Ipv6Net::default().into()]))])
+    };
+    seen.machine.netns[0].chains.iter().map(of).collect()
+}
+
+const FILTER: [(Hook, i32, bool); 3] =
+    [(Hook::Input, 0, false), (Hook::Forward, 0, false), (Hook::Output, 0, false)];
+
+#[test]
+fn what_was_read_whole_leaves_nothing_unknown() {
+    let seen = observe(&[
+        // Modules and statements that are carried and not modelled are no faults.
+        (
+            "iptables-save.txt",
+            "*filter\n:FORWARD DROP [0:0]\n-A FORWARD -m nonsense --x 1 -j ACCEPT\n\
+             -A FORWARD -m set --match-set a src -j ACCEPT\nCOMMIT\n",
+        ),
+        ("nft.txt", "table inet a {\n\tchain b {\n\t\tmeta hour 5 accept\n\t}\n}\n"),
+        ("ipset.txt", "create a hash:ip family inet hashsize 1024 maxelem 65536\nadd a 10.0.0.1\n"),
+        ("ipvsadm.txt", "-A -t 10.96.0.1:443 -s rr\n"),
+    ]);
+    assert!(seen.diagnostics.iter().all(|told| told.severity < Severity::Error), "{:?}", seen.diagnostics);
+    assert!(seen.diagnostics.iter().any(|told| told.severity == Severity::Warning));
+    assert_eq!(guards(&seen), []);
+}
+
+#[test]
+fn a_table_with_a_rule_that_cannot_be_read_is_not_known_where_it_hangs() {
+    let text = "*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s nonsense -j DROP\nCOMMIT\n";
+    let seen = observe(&[("iptables-save.txt", text)]);
+    assert_eq!(guards(&seen), FILTER);
+    let rule = &seen.machine.netns[0].chains[0].rules[0];
+    assert_eq!(rule.origin.location().map(|at| at.line), Some(6));
+    assert_eq!(
+        rule.action,
+        Action::Unknown(Unknown {
+            why: "iptables-save of node-1 could not be read whole".into(),
+            what_would_settle_it: "the file collected again: iptables-save on node-1".into(),
+        })
+    );
+    let seen = observe(&[("ip6tables-save.txt", text)]);
+    assert_eq!(guards(&seen), FILTER.map(|(hook, priority, _)| (hook, priority, true)));
+}
+
+#[test]
+fn behind_a_cut_the_tables_that_a_file_does_not_show_are_not_known_either() {
+    let whole = ["raw", "mangle", "nat"].map(|table| format!("*{table}\nCOMMIT\n")).concat();
+    let seen = observe(&[("iptables-save.txt", &format!("{whole}*filter\n:FORWARD ACCEPT [0:0]\n"))]);
+    let security = FILTER.map(|(hook, _, v6)| (hook, 50, v6));
+    let mut expected = [FILTER, security].concat();
+    expected.sort_unstable();
+    assert_eq!(guards(&seen), expected);
+    // The heading itself is cut, or was lost.
+    for text in [format!("{whole}*fil"), format!("{whole}filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n")] {
+        assert_eq!(guards(&observe(&[("iptables-save.txt", &text)])), expected, "{text}");
+    }
+    // Another table follows: only this one lacks its end.
+    let text = "*filter\n:FORWARD ACCEPT [0:0]\n*nat\nCOMMIT\n";
+    assert_eq!(guards(&observe(&[("iptables-save.txt", text)])), FILTER);
+}
+
+#[test]
+fn a_broken_table_of_nft_is_not_known_at_any_hook() {
+    let hooks = |text: &str| guards(&observe(&[("nft.txt", text)])).len();
+    assert_eq!(hooks("table ip a {\n\tchain b {\n\t\tip saddr 10.0.0.0/99 drop\n\t\t}\n\t}\n}\n"), 5);
+    assert_eq!(hooks("table inet a {\n\tchain b {\n\t\ttype filter hook nowhere priority 0;\n\t}\n}\n"), 10);
+    assert_eq!(hooks("table ip a {\n\tchain b {\n\t\taccept\n"), 10, "what follows is lost");
+    assert_eq!(hooks("table bridge a {\n\tchain b {\n\t\ttype filter hook nowhere priority 0;\n\t}\n}\n"), 0);
+    assert_eq!(hooks("{\"nftables\": ["), 10);
+    // The other tool shows this table whole.
+    let seen = observe(&[
+        ("iptables-save.txt", "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"),
+        ("nft.txt", "table ip filter {\n\tchain b {\n\t\ttype filter hook nowhere priority 0;\n\t}\n}\n"),
+    ]);
+    assert!(seen.diagnostics.iter().any(|told| told.severity == Severity::Error));
+    assert_eq!(guards(&seen), []);
+}
+
+#[test]
+fn broken_sets_are_asked_only_by_tables_that_name_sets() {
+    let sets = ("ipset.txt", "create a hash:ip family inet hashsize 1024 maxelem 65536\nadd a nonsense\n");
+    let rules = "*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n\
+                 -A FORWARD -m set --match-set a src -j DROP\nCOMMIT\n";
+    assert_eq!(guards(&observe(&[sets])), []);
+    assert_eq!(guards(&observe(&[sets, ("iptables-save.txt", rules)])), FILTER);
+}
+
+#[test]
+fn broken_virtual_servers_are_not_known_where_ipvs_looks_for_them() {
+    let seen = observe(&[("ipvsadm.txt", "-A -t 10.96.0.1:443 -s rr\n-a -t 10.96.0.1:443 -r nonsense -m\n")]);
+    let hooks: Vec<Hook> = guards(&seen).into_iter().map(|(hook, ..)| hook).collect();
+    assert_eq!(hooks, [Hook::Input, Hook::Input, Hook::Output, Hook::Output]);
 }

@@ -24,6 +24,9 @@ use super::reader::Reader;
 use crate::addr::Family;
 use crate::plan::xt::Table;
 
+/// The code of the diagnostic for a table without its `COMMIT`.
+pub(crate) const CUT: &str = "cut-table";
+
 /// Reads the tables. A rule that cannot be read is told and left out. O(text).
 pub fn parse(text: &str, file: &str, family: Family) -> Parsed<Table> {
     let mut reader = Reader::new(file);

@@ -6,8 +6,10 @@ use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
+use super::CUT;
 use super::rule::{self, Known};
 use crate::addr::Family;
+use crate::origin::Diagnostic;
 use crate::plan::xt::{Chain, Policy, Rule, Table, base};
 use crate::text::line::{Line, Span, Word, number};
 use crate::text::quoted::{self, Backslash, unquote};
@@ -93,7 +95,8 @@ pub(super) fn tables(text: &str, family: Family, reader: &mut Reader) -> Vec<Tab
 }
 
 fn uncommitted(draft: Draft, family: Family, reader: &mut Reader) -> Table {
-    reader.warn(draft.span, format!("table '{}' has no COMMIT: the dump may be cut", draft.name));
+    let message = format!("table '{}' has no COMMIT: the dump may be cut", draft.name);
+    reader.push(Diagnostic::warning(CUT, message).at(Some(reader.location(draft.span))));
     draft.finish(family)
 }
 

@@ -205,7 +205,7 @@ fn a_line_that_cannot_be_read_is_told_and_the_others_are_kept() {
         18:1 error unreadable: '[1]' is not [PACKETS:BYTES]
         19:17 warning not-modelled: '-m tcp' as it stands here is kept but not modelled
         20:13 warning not-modelled: '-j REJECT' as it stands here is kept but not modelled
-        2:1 warning not-modelled: table 'filter' has no COMMIT: the dump may be cut"#]]
+        2:1 warning cut-table: table 'filter' has no COMMIT: the dump may be cut"#]]
     .assert_eq(&told(&parsed));
     assert_eq!(parsed.items[0].chains[0].rules.len(), 3);
 }
