@@ -11,6 +11,7 @@ mod simulate;
 mod tests;
 mod words;
 
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -27,7 +28,7 @@ use crate::drift::{self, Drift};
 use crate::k8s::load::{LoadOptions, Source, load};
 use crate::k8s::{ObjectChange, Objects};
 use crate::observe;
-use crate::origin::{Diagnostic, Severity};
+use crate::origin::{Diagnostic, ObjectRef, Severity};
 use crate::plan::{MachineId, MachinePlan, PlanSource, Unknown};
 use crate::trace::Trace;
 
@@ -169,7 +170,8 @@ impl Network {
     }
 
     /// The network with some nodes as their dumps show them, instead of as the manifests call for. A node that no object
-    /// names is made up. What could not be read is in [`Network::diagnostics`].
+    /// names is made up; that is told where there are others. What could not be read is in [`Network::diagnostics`], and a
+    /// packet that would ask rules of such a file comes to an unknown end.
     ///
     /// ```
     /// use kubenet_core::network::{Dump, Network};
@@ -191,8 +193,10 @@ impl Network {
             // A name that no node can have stays without one; its dump is then about nothing.
             let _ = objects.put_json(&node);
         }
+        let mut loading = self.0.loading.clone();
         if let Some(objects) = objects {
             network = network.rebuilt(Arc::new(objects), network.0.assume.clone());
+            Arc::make_mut(&mut loading).extend(unnamed(&self.0.cluster, &network.0.cluster, &dumps));
         }
         let inner = &network.0;
         Self::made(
@@ -200,7 +204,7 @@ impl Network {
             inner.assume.clone(),
             inner.mode,
             (inner.cluster.clone(), inner.changed.clone()),
-            inner.loading.clone(),
+            loading,
             inner.resolving.clone(),
             Arc::new(dumps),
         )
@@ -392,4 +396,30 @@ impl Network {
     pub fn inventory(&self) -> Inventory {
         inventory::inventory(self)
     }
+}
+
+/// How many nodes a diagnostic lists.
+const LISTED: usize = 5;
+
+/// Dumps of nodes that the input does not have, where it has others: `before` with its own nodes, `after` with those of the dumps
+/// too and without those that are made up where the input names none.
+fn unnamed(before: &Cluster, after: &Cluster, dumps: &[Dump]) -> Vec<Diagnostic> {
+    let is_new = |name: &str| before.node_named(name).is_none();
+    let names: Vec<&str> = after.nodes.iter().map(|node| &*node.name).filter(|name| !is_new(name)).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let mut list = names.iter().take(LISTED).copied().collect::<Vec<_>>().join(", ");
+    if let Some(more) = names.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        list.push_str(&format!(" and {more} more"));
+    }
+    let tell = |dump: &Dump| {
+        let name = &dump.node;
+        let message = format!(
+            "--dump names node '{name}', which the input does not have (it has {list}): it is taken as one more node"
+        );
+        Diagnostic::warning("dump-node", message).on(ObjectRef::cluster("Node", name))
+    };
+    let new = |dump: &&Dump| is_new(&dump.node) && after.node_named(&dump.node).is_some();
+    dumps.iter().filter(new).map(tell).collect()
 }

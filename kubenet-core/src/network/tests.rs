@@ -239,3 +239,22 @@ fn a_packet_that_would_ask_rules_which_were_read_in_part_comes_to_an_unknown_end
     let six = two_pods().observe(Vec::from([dump("alpha", "ip6tables-save.txt", broken)]));
     assert_eq!(six.trace(&question).expect("a trace").verdict(), Some(Verdict::Connected));
 }
+
+#[test]
+fn a_dump_of_a_node_that_the_input_does_not_have_is_told_where_it_has_others() {
+    let told = |network: &Network| -> Vec<String> {
+        let of = network.diagnostics().filter(|told| told.code == "dump-node");
+        of.map(|told| format!("{}: {}", told.severity, told.message)).collect()
+    };
+    let rules = |node| dump(node, "iptables-save.txt", "*filter\nCOMMIT\n");
+    let typo = two_pods().observe(Vec::from([rules("alpha"), rules("typo")]));
+    let message = "warning: --dump names node 'typo', which the input does not have (it has alpha, beta): it is taken as one \
+                   more node";
+    assert_eq!(told(&typo), [message]);
+    assert_eq!(told(&typo.with(&[])), [message], "a change keeps it");
+    assert!(typo.cluster().node_named("typo").is_some());
+    assert_eq!(told(&two_pods().observe(Vec::from([rules("alpha")]))), [""; 0]);
+    // Nodes that are only made up are none of the input's.
+    let alone = Network::from_text("none.yaml", "").observe(Vec::from([rules("a"), rules("b")]));
+    assert_eq!(told(&alone), [""; 0]);
+}
