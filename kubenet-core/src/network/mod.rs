@@ -184,20 +184,11 @@ impl Network {
     /// ```
     #[must_use]
     pub fn observe(&self, dumps: Vec<Dump>) -> Self {
-        let mut network = self.clone();
-        let missing = dumps.iter().filter(|dump| self.0.cluster.node_named(&dump.node).is_none());
-        let mut objects: Option<Objects> = None;
-        for dump in missing {
-            let node = serde_json::json!({"kind": "Node", "metadata": {"name": &*dump.node}});
-            let objects = objects.get_or_insert_with(|| (*self.0.objects).clone());
-            // A name that no node can have stays without one; its dump is then about nothing.
-            let _ = objects.put_json(&node);
-        }
+        let stated = self.stating(&dumps);
         let mut loading = self.0.loading.clone();
-        if let Some(objects) = objects {
-            network = network.rebuilt(Arc::new(objects), network.0.assume.clone());
-            Arc::make_mut(&mut loading).extend(unnamed(&self.0.cluster, &network.0.cluster, &dumps));
-        }
+        Arc::make_mut(&mut loading).extend(unnamed(&self.0.cluster, &stated.0.cluster, &dumps));
+        // One node that is stated takes the place of all that are made up; the dumped ones among them are stated then.
+        let network = stated.stating(&dumps);
         let inner = &network.0;
         Self::made(
             inner.objects.clone(),
@@ -208,6 +199,22 @@ impl Network {
             inner.resolving.clone(),
             Arc::new(dumps),
         )
+    }
+
+    /// The network with an object for each node that a dump names and that is not there.
+    fn stating(&self, dumps: &[Dump]) -> Self {
+        let mut missing =
+            dumps.iter().filter(|dump| self.0.cluster.node_named(&dump.node).is_none()).peekable();
+        if missing.peek().is_none() {
+            return self.clone();
+        }
+        let mut objects = (*self.0.objects).clone();
+        for dump in missing {
+            let node = serde_json::json!({"kind": "Node", "metadata": {"name": &*dump.node}});
+            // A name that no node can have stays without one; its dump is then about nothing.
+            let _ = objects.put_json(&node);
+        }
+        self.rebuilt(Arc::new(objects), self.0.assume.clone())
     }
 
     /// The machines that were observed.

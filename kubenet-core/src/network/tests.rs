@@ -258,3 +258,11 @@ fn a_dump_of_a_node_that_the_input_does_not_have_is_told_where_it_has_others() {
     let alone = Network::from_text("none.yaml", "").observe(Vec::from([rules("a"), rules("b")]));
     assert_eq!(told(&alone), [""; 0]);
 }
+
+#[test]
+fn a_made_up_node_that_is_dumped_stays_beside_one_that_the_input_does_not_have() {
+    let rules = |node| dump(node, "iptables-save.txt", "*filter\nCOMMIT\n");
+    let network = Network::from_text("none.yaml", "").observe(Vec::from([rules("node-1"), rules("worker")]));
+    let names: Vec<&str> = network.observed().map(|machine| &*machine.name).collect();
+    assert_eq!(names, ["node-1", "worker"]);
+}
