@@ -16,7 +16,7 @@ use super::{
     Announcement, InputMode, Missing, Namespace, Node, Pod, PodPort, ProxyMode, Service, Settings,
     Unmodelled, Workload,
 };
-use super::{load_balancer, virtual_address};
+use super::{load_balancer, proxy_ports, virtual_address};
 use crate::addr::Family;
 use crate::assume::Fault;
 use crate::k8s::types::{AdvertisementSpec, EndpointSlice, Shared};
@@ -146,6 +146,8 @@ pub(super) struct Index {
     given_endpoints: Map<IpAddr, Vec<u32>>,
     /// In mode `ipvs`, where each node has them all.
     pub(super) virtual_addresses: Vec<VirtualAddress>,
+    /// In mode `userspace`.
+    pub(super) proxy_ports: proxy_ports::Common,
 }
 
 type Label = (Arc<str>, Arc<str>);
@@ -290,6 +292,9 @@ impl Cluster {
         index.add_frontends(&parts.services, &parts.objects);
         if parts.settings.proxy_mode.value == ProxyMode::Ipvs {
             index.virtual_addresses = virtual_address::all(&parts.services, &parts.objects);
+        }
+        if parts.settings.proxy_mode.value == ProxyMode::Userspace {
+            index.proxy_ports = proxy_ports::Common::new(&parts.services);
         }
         index.ranges = node_ranges(&parts.nodes);
         index.pod_network_gap = pod_network_gap(&parts);

@@ -2,16 +2,22 @@
 //! it holds open.
 //!
 //! In: Services, pods and nodes. Out: which ports others have, and warnings where there are not enough left or where a pod listens
-//! at one that kube-proxy holds. Kubernetes 1.21, `pkg/proxy/userspace/{proxier,port_allocator}.go`: without
+//! at one that kube-proxy holds; and the port that is made up for each service port. Kubernetes 1.21, `pkg/proxy/userspace/{proxier,port_allocator}.go`: without
 //! `--proxy-port-range` the kernel chooses from `net.ipv4.ip_local_port_range`.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Node, Pod, ProxyMode, Service, ServicePort, Settings};
+use hashbrown::HashMap;
+
+use super::{Cluster, Node, Pod, ProxyMode, Service, ServicePort, Settings};
 use crate::addr::{Family, Protocol};
+use crate::identity::identity;
 use crate::origin::Diagnostic;
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
 /// Ports of a node that others have.
 pub(crate) type Held = BTreeSet<(Protocol, u16)>;
@@ -41,6 +47,125 @@ pub(crate) fn held<'a>(
     }
     held.retain(|(_, number)| (FIRST..FIRST + COUNT).contains(number));
     held
+}
+
+/// The ports of a node at which kube-proxy listens, each for one service port.
+///
+/// kube-proxy leaves the choice to the kernel, which takes any free port of `net.ipv4.ip_local_port_range`; here it is made up from
+/// the service port's identity, in that range's default: the hash of its namespace, name, port name and transport, and where that
+/// port is taken the next free one, in the order of the Services. So one Service that comes or goes moves no other, but for those
+/// that wanted the same port. When there is no free port left, a service port gets none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProxyPorts {
+    /// By the Service's place, and the port's place in it.
+    numbers: Map<(u32, u32), u16>,
+    owners: Map<(Protocol, u16), u32>,
+    held: Held,
+}
+
+impl ProxyPorts {
+    /// With the ports that others hold, and room for so many of its own.
+    pub(crate) fn new(held: Held, count: usize) -> Self {
+        let mut all = Self { held, ..Self::default() };
+        all.numbers.reserve(count);
+        all.owners.reserve(count);
+        all
+    }
+
+    /// Those for Services whose first address is of the family. O(service ports).
+    pub(crate) fn of_services(services: &[Arc<Service>], family: Family, held: Held) -> Self {
+        let mut all = Self::new(held, services.len());
+        for (place, service) in (0..).zip(services) {
+            if service.cluster_ips.first().is_none_or(|addr| Family::of(*addr) != family) {
+                continue;
+            }
+            for (at, port) in (0..).zip(&service.ports) {
+                let name = port.name.as_deref().unwrap_or_default();
+                all.give((place, at), [&service.namespace, &service.name, name], port.protocol);
+            }
+        }
+        all
+    }
+
+    /// Gives one to a port of a Service, by the places of both.
+    pub(crate) fn give(
+        &mut self,
+        owner: (u32, u32),
+        [namespace, name, port_name]: [&str; 3],
+        protocol: Protocol,
+    ) {
+        match protocol {
+            Protocol::Tcp | Protocol::Udp => {}
+            // "SCTP is unsupported for user space" (`proxysocket.go`).
+            Protocol::Sctp | Protocol::Icmp => return,
+        }
+        let wanted = identity(&["proxyPort", namespace, name, port_name, protocol.as_str()]);
+        let wanted = (wanted % u64::from(COUNT)) as u16;
+        let is_free = |number: &u16| {
+            let at = (protocol, *number);
+            !self.owners.contains_key(&at) && !self.held.contains(&at)
+        };
+        let found = (wanted..COUNT).chain(0..wanted).map(|step| FIRST + step).find(is_free);
+        if let Some(number) = found {
+            self.owners.insert((protocol, number), owner.0);
+            self.numbers.insert(owner, number);
+        }
+    }
+
+    /// The number of a port of a Service, by the places of both.
+    pub(crate) fn number(&self, service: u32, port: u32) -> Option<u16> {
+        self.numbers.get(&(service, port)).copied()
+    }
+
+    /// The Service that kube-proxy listens for at a port of the node, by its place.
+    pub(crate) fn owner(&self, protocol: Protocol, number: u16) -> Option<u32> {
+        self.owners.get(&(protocol, number)).copied()
+    }
+}
+
+/// What every node has in common in mode `userspace`: the ports that nobody but Services holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Common {
+    v4: Arc<ProxyPorts>,
+    v6: Arc<ProxyPorts>,
+}
+
+impl Common {
+    /// O(service ports).
+    pub(super) fn new(services: &[Arc<Service>]) -> Self {
+        let held = held(services.iter().map(|service| &**service), core::iter::empty());
+        let of = |family| Arc::new(ProxyPorts::of_services(services, family, held.clone()));
+        Self { v4: of(Family::V4), v6: of(Family::V6) }
+    }
+}
+
+impl Cluster {
+    /// The ports of a node's kube-proxy in mode `userspace`. O(pods of the node) where none of them holds a port of the range, else
+    /// O(service ports).
+    pub(crate) fn proxy_ports(&self, node: u32, family: Family) -> Arc<ProxyPorts> {
+        let common = match family {
+            Family::V4 => &self.index.proxy_ports.v4,
+            Family::V6 => &self.index.proxy_ports.v6,
+        };
+        let own = held(core::iter::empty(), self.pods_of(node));
+        if own.is_subset(&common.held) {
+            return common.clone();
+        }
+        let held = own.union(&common.held).copied().collect();
+        Arc::new(ProxyPorts::of_services(&self.services, family, held))
+    }
+
+    /// The ports of a node that kube-proxy does not get in mode `userspace`. O(pods of the node + node ports in the range).
+    pub(crate) fn held_ports(&self, node: u32) -> Held {
+        let mut all = held(core::iter::empty(), self.pods_of(node));
+        all.extend(&self.index.proxy_ports.v4.held);
+        all
+    }
+
+    fn pods_of(&self, node: u32) -> impl Iterator<Item = &Pod> {
+        let places = self.pods_on_node.get(node as usize).into_iter().flatten();
+        places.filter_map(|place| self.pods.get(*place as usize)).map(|pod| &**pod)
+    }
 }
 
 /// Whether kube-proxy of a family listens for a port of a Service.

@@ -7,11 +7,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::iptables::{self, ClusterSize};
-use super::userspace::{self, Held, ProxyPorts};
+use super::userspace;
 use super::{Port, ProxyConfig, ServicePort, ipvs, nftables, ports_of_objects, ports_of_service};
 use crate::addr::Family;
 use crate::assume::ProxyMode;
-use crate::cluster::proxy_ports::family_of;
+use crate::cluster::proxy_ports::{Held, family_of};
 use crate::cluster::{Changed, Cluster, Service};
 use crate::compile::egress;
 use crate::compile::service::portmap;
@@ -169,16 +169,16 @@ impl FamilyRules {
     /// In mode `userspace`, whose rules do not depend on endpoints. O(service ports).
     fn of_userspace(cluster: &Cluster, node: u32, config: ProxyConfig) -> Self {
         let mut services = BTreeMap::new();
-        let held = userspace::held(cluster, node);
+        let held = cluster.held_ports(node);
         if is_served(cluster, node, ProxyMode::Userspace, config.family) {
-            let numbers = ProxyPorts::of_cluster(cluster, config.family, held.clone());
+            let numbers = cluster.proxy_ports(node, config.family);
             for (place, service) in places(cluster) {
                 let records = userspace::records(cluster, place, &config);
                 if records.is_empty() {
                     continue;
                 }
                 let listening = |record: ServicePort| {
-                    let number = numbers.of_record(cluster, place, &record);
+                    let number = userspace::of_record(&numbers, cluster, place, &record);
                     let part = Arc::new(userspace::part(&config, &record, number));
                     Listening { record, part }
                 };
@@ -192,7 +192,7 @@ impl FamilyRules {
     fn update(&mut self, cluster: &Cluster, node: u32, touched: &BTreeSet<ServiceName>, mode: ProxyMode) {
         if mode == ProxyMode::Userspace {
             // Who comes or goes may take a port of the node from another.
-            if userspace::held(cluster, node) != self.held || !self.listens_alike(cluster, node, touched) {
+            if cluster.held_ports(node) != self.held || !self.listens_alike(cluster, node, touched) {
                 *self = Self::of_userspace(cluster, node, self.config.clone());
             }
             return;

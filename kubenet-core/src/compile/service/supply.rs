@@ -68,11 +68,10 @@ impl Proxy {
 
 impl NodeSupply {
     /// The rules of a node, by its place in [`Cluster::nodes`]. `None` where there is no such node.
-    /// O(pods of the node); in nftables mode O(Services + endpoints of those with affinity), whose sets are all there, and in mode
-    /// `userspace` O(Services), whose ports are.
+    /// O(pods of the node), and in nftables mode O(Services + endpoints of those with affinity), whose sets are all there.
     pub fn new(cluster: &Cluster, node: u32) -> Option<Self> {
         let mode = cluster.settings.proxy_mode.value;
-        let mut numbers = ProxyPorts::default();
+        let mut numbers = Arc::<ProxyPorts>::default();
         let mut all = Vec::new();
         let mut base = Ruleset::default();
         for family in families(cluster) {
@@ -94,7 +93,7 @@ impl NodeSupply {
                 ProxyMode::Userspace => {
                     if served {
                         userspace::add_jumps(&mut tables);
-                        numbers = ProxyPorts::of_cluster(cluster, family, userspace::held(cluster, node));
+                        numbers = cluster.proxy_ports(node, family);
                     }
                 }
             }
@@ -113,7 +112,6 @@ impl NodeSupply {
                 all.push(Proxy { config, size: AtomicU8::new(0) });
             }
         }
-        let numbers = Arc::new(numbers);
         Some(Self { cluster: cluster.clone(), node, mode, families: all, numbers, base })
     }
 

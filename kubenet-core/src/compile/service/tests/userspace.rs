@@ -189,7 +189,7 @@ fn service_ports_that_find_no_free_port_have_no_rules() {
             record
         })
         .collect();
-    let numbers = userspace::ProxyPorts::of_records(&records.iter().collect::<Vec<_>>());
+    let numbers = userspace::of_records(&records.iter().collect::<Vec<_>>());
     let given: BTreeSet<u16> = (0..28_240).filter_map(|place| numbers.number(place, 0)).collect();
     assert_eq!(given.len(), 28_232);
     let part = userspace::part(&shop::config(), &records[0], None);

@@ -31,8 +31,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-pub use self::proxy_ports::ProxyPorts;
-pub(super) use self::proxy_ports::{Held, held};
+pub(super) use self::proxy_ports::{ProxyPorts, of_record, of_records};
 pub(in crate::compile) use self::sockets::ProxySockets;
 use super::port::records_of_service;
 use super::{Port, ProxyConfig, ServicePort, iptables};
@@ -186,7 +185,7 @@ pub(super) fn shown(objects: &Objects, config: &ProxyConfig, ports: &[Port]) -> 
         stated.is_none_or(|text| sloppy::addr(text).is_some_and(|addr| Family::of(addr) == config.family))
     };
     let records: Vec<&ServicePort> = ports.iter().map(|port| &*port.record).filter(is_primary).collect();
-    let numbers = ProxyPorts::of_records(&records);
+    let numbers = of_records(&records);
     let parts: Vec<Part> =
         (0..).zip(&records).map(|(place, record)| part(config, record, numbers.number(place, 0))).collect();
     let mut tables = Tables::new(config.family);
@@ -220,7 +219,7 @@ pub(super) fn looked_up(
     let mut parts = Vec::new();
     for place in services {
         let records = records(cluster, place, config);
-        parts.extend(records.iter().map(|it| part(config, it, numbers.of_record(cluster, place, it))));
+        parts.extend(records.iter().map(|it| part(config, it, of_record(numbers, cluster, place, it))));
     }
     shared_chain(table, name, parts.iter()).map(Arc::new)
 }

@@ -33,7 +33,7 @@ impl ProxySockets {
     }
 
     fn number(&self, service: u32, record: &ServicePort) -> Option<u16> {
-        self.numbers.of_record(&self.cluster, service, record)
+        super::of_record(&self.numbers, &self.cluster, service, record)
     }
 
     /// The socket that packets for a service port are redirected to. It asks endpoints that are ready, near or not.
