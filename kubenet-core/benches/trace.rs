@@ -55,7 +55,8 @@ fn cold_trace(bencher: Bencher<'_, '_>, pods: u32) {
 }
 
 /// The modes of kube-proxy that are compiled.
-const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
+const MODES: &[ProxyMode] =
+    &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs, ProxyMode::Userspace];
 
 /// One trace to one of 10,000 Services among 100,000 pods, every machine on the way compiled anew.
 #[divan::bench(args = MODES)]

@@ -8,7 +8,8 @@ use kubenet_core::k8s::Objects;
 use serde_json::json;
 
 /// The modes that are compiled.
-pub(crate) const MODES: &[ProxyMode] = &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs];
+pub(crate) const MODES: &[ProxyMode] =
+    &[ProxyMode::Iptables, ProxyMode::Nftables, ProxyMode::Ipvs, ProxyMode::Userspace];
 
 pub(crate) const SERVICES: usize = 10_000;
 pub(crate) const ENDPOINTS: usize = 10;
