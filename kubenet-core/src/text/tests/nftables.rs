@@ -191,8 +191,9 @@ fn action() -> BoxedStrategy<Statement> {
             .prop_map(|(port, flags)| Statement::Masquerade { port: port.map(Expr::Value), flags }),
         (option::of(ports()), flags())
             .prop_map(|(port, flags)| Statement::Redirect { port: port.map(Expr::Value), flags }),
-        option::of(select(&[Reject::TcpReset, Reject::HostUnreachable, Reject::AdminProhibited][..]))
-            .prop_map(Statement::Reject),
+        option::of(Just(Reject::TcpReset)).prop_map(Statement::Reject),
+        select(&[Reject::HostUnreachable, Reject::AdminProhibited][..])
+            .prop_map(|reject| Statement::RejectOf(Family::V4, reject)),
         Just(Statement::Notrack),
         option::of(any::<(u32, u32)>())
             .prop_map(|counts| Statement::Counter(counts.map(|(p, b)| (p.into(), b.into())))),
@@ -265,24 +266,34 @@ fn set() -> impl Strategy<Value = Set> {
     )
 }
 
-fn table() -> impl Strategy<Value = Table> {
-    (name(), comment(), vec(set(), 0..4), vec(chain(), 0..4)).prop_map(|(name, comment, sets, chains)| {
-        Table {
-            family: TableFamily::Ip,
-            name,
-            flags: Vec::new(),
-            comment,
-            sets: sets.into_iter().map(Arc::new).collect(),
-            chains: chains.into_iter().map(Arc::new).collect(),
-            others: Vec::new(),
-            origin: origin(),
-        }
+/// Tables whose names differ, and so do those of each one's sets and chains.
+fn tables() -> impl Strategy<Value = Vec<Table>> {
+    let numbered = |name: &str, place: usize| Arc::from(alloc::format!("{name}{place}"));
+    let table = (name(), comment(), vec(set(), 0..4), vec(chain(), 0..4));
+    vec(table, 0..3).prop_map(move |all| {
+        let one = |(at, (name, comment, sets, chains)): (usize, (Arc<str>, _, Vec<Set>, Vec<Chain>))| {
+            let set = |(place, set): (usize, Set)| Arc::new(Set { name: numbered(&set.name, place), ..set });
+            let chain = |(place, chain): (usize, Chain)| {
+                Arc::new(Chain { name: numbered(&chain.name, place), ..chain })
+            };
+            Table {
+                family: TableFamily::Ip,
+                name: numbered(&name, at),
+                flags: Vec::new(),
+                comment,
+                sets: sets.into_iter().enumerate().map(set).collect(),
+                chains: chains.into_iter().enumerate().map(chain).collect(),
+                others: Vec::new(),
+                origin: origin(),
+            }
+        };
+        all.into_iter().enumerate().map(one).collect()
     })
 }
 
 proptest! {
     #[test]
-    fn tables_read_back(tables in vec(table(), 0..3)) {
+    fn tables_read_back(tables in tables()) {
         let text = render(&tables, Dialect::default());
         let parsed = parse(&text, "x");
         prop_assert!(parsed.diagnostics.is_empty(), "{text}{:?}", parsed.diagnostics);
