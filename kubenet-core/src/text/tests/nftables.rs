@@ -266,28 +266,35 @@ fn set() -> impl Strategy<Value = Set> {
     )
 }
 
+fn table() -> impl Strategy<Value = Table> {
+    (name(), comment(), vec(set(), 0..4), vec(chain(), 0..4)).prop_map(|(name, comment, sets, chains)| {
+        Table {
+            family: TableFamily::Ip,
+            name,
+            flags: Vec::new(),
+            comment,
+            sets: sets.into_iter().map(Arc::new).collect(),
+            chains: chains.into_iter().map(Arc::new).collect(),
+            others: Vec::new(),
+            origin: origin(),
+        }
+    })
+}
+
 /// Tables whose names differ, and so do those of each one's sets and chains.
 fn tables() -> impl Strategy<Value = Vec<Table>> {
-    let numbered = |name: &str, place: usize| Arc::from(alloc::format!("{name}{place}"));
-    let table = (name(), comment(), vec(set(), 0..4), vec(chain(), 0..4));
-    vec(table, 0..3).prop_map(move |all| {
-        let one = |(at, (name, comment, sets, chains)): (usize, (Arc<str>, _, Vec<Set>, Vec<Chain>))| {
-            let set = |(place, set): (usize, Set)| Arc::new(Set { name: numbered(&set.name, place), ..set });
-            let chain = |(place, chain): (usize, Chain)| {
-                Arc::new(Chain { name: numbered(&chain.name, place), ..chain })
-            };
-            Table {
-                family: TableFamily::Ip,
-                name: numbered(&name, at),
-                flags: Vec::new(),
-                comment,
-                sets: sets.into_iter().enumerate().map(set).collect(),
-                chains: chains.into_iter().enumerate().map(chain).collect(),
-                others: Vec::new(),
-                origin: origin(),
+    let number = |name: &mut Arc<str>, place: usize| *name = alloc::format!("{name}{place}").into();
+    vec(table(), 0..3).prop_map(move |mut all| {
+        for (at, table) in all.iter_mut().enumerate() {
+            number(&mut table.name, at);
+            for (place, set) in table.sets.iter_mut().enumerate() {
+                number(&mut Arc::make_mut(set).name, place);
             }
-        };
-        all.into_iter().enumerate().map(one).collect()
+            for (place, chain) in table.chains.iter_mut().enumerate() {
+                number(&mut Arc::make_mut(chain).name, place);
+            }
+        }
+        all
     })
 }
 
