@@ -140,18 +140,17 @@ impl Common {
 }
 
 impl Cluster {
-    /// The ports of a node's kube-proxy in mode `userspace`. O(pods of the node) where none of them holds a port of the range, else
-    /// O(service ports).
+    /// The ports of a node's kube-proxy in mode `userspace`. O(pods of the node + node ports in the range) where no pod
+    /// holds a port of the range, else O(service ports).
     pub(crate) fn proxy_ports(&self, node: u32, family: Family) -> Arc<ProxyPorts> {
         let common = match family {
             Family::V4 => &self.index.proxy_ports.v4,
             Family::V6 => &self.index.proxy_ports.v6,
         };
-        let own = held(core::iter::empty(), self.pods_of(node));
-        if own.is_subset(&common.held) {
+        let held = self.held_ports(node);
+        if held.len() == common.held.len() {
             return common.clone();
         }
-        let held = own.union(&common.held).copied().collect();
         Arc::new(ProxyPorts::of_services(&self.services, family, held))
     }
 

@@ -5,7 +5,7 @@
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 
-use crate::plan::nft::{Expr, Statement, Table};
+use crate::plan::nft::{Expr, Statement, Table, Value};
 
 /// The size that the kernel gives a set that packets fill and that was declared without one (`net/netfilter/nft_dynset.c`).
 const DYNAMIC_SIZE: u64 = 0xffff;
@@ -14,12 +14,23 @@ const DYNAMIC_SIZE: u64 = 0xffff;
 pub fn settle(tables: &mut [Table]) {
     for table in tables {
         let mut filled: BTreeSet<Arc<str>> = BTreeSet::new();
-        for rule in table.chains.iter_mut().flat_map(|chain| &mut Arc::make_mut(chain).rules) {
-            for statement in &mut rule.statements {
-                if let Statement::Match { right, .. } = statement {
-                    unwrap_single(right);
-                } else if let Statement::SetOp { set, .. } = statement {
+        for chain in &mut table.chains {
+            let statements = || chain.rules.iter().flat_map(|rule| &rule.statements);
+            for statement in statements() {
+                if let Statement::SetOp { set, .. } = statement {
                     filled.insert(set.clone());
+                }
+            }
+            // A chain that others hold too is copied only where it changes.
+            let single = |statement: &Statement| matches!(statement, Statement::Match { right, .. } if only_value(right).is_some());
+            if statements().any(single) {
+                let rules = &mut Arc::make_mut(chain).rules;
+                for statement in rules.iter_mut().flat_map(|rule| &mut rule.statements) {
+                    if let Statement::Match { right, .. } = statement
+                        && let Some(value) = only_value(right)
+                    {
+                        *right = Expr::Value(value.clone());
+                    }
                 }
             }
         }
@@ -30,13 +41,15 @@ pub fn settle(tables: &mut [Table]) {
 }
 
 /// A set of one element that is written out is that element (`src/evaluate.c`, `expr_evaluate_set`); a concatenation stays a set.
-fn unwrap_single(right: &mut Expr) {
-    let Expr::Elements(elements) = &*right else { return };
-    let [element] = &elements[..] else { return };
-    let plain = element.data.is_none() && element.comment.is_none() && element.timeout_ms.is_none();
-    if let ([value], true) = (&element.key[..], plain) {
-        *right = Expr::Value(value.clone());
-    }
+fn only_value(right: &Expr) -> Option<&Value> {
+    let Expr::Elements(elements) = right else { return None };
+    let [element] = &elements[..] else { return None };
+    let plain = element.data.is_none()
+        && element.statements.is_none()
+        && element.comment.is_none()
+        && element.timeout_ms.is_none();
+    let [value] = &element.key[..] else { return None };
+    plain.then_some(value)
 }
 
 #[cfg(test)]
