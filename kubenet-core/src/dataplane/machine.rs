@@ -19,7 +19,8 @@ use super::netns::{FragmentKey, NetnsState};
 use super::reason::DropReason;
 use super::socket::{Client, ClientId, ConnectionKey, Notice};
 use crate::plan::{
-    ConntrackEntry, MachineId, MachinePlan, Neighbour, NeighbourState, Netns, Origin, SegmentId, Unknown,
+    ConntrackEntry, FdbEntry, MachineId, MachinePlan, Neighbour, NeighbourState, Netns, Origin, SegmentId,
+    Unknown,
 };
 use crate::time::Instant;
 
@@ -280,6 +281,35 @@ impl Machine {
             });
         }
         out.sort_by(|a, b| (&a.dev, a.addr).cmp(&(&b.dev, b.addr)));
+        out
+    }
+
+    /// The forwarding entries of a namespace's bridges as they are now, sorted, and those of its VXLAN devices, as `bridge fdb`
+    /// would show them. Entries of a bridge for its ports' own addresses are left out.
+    pub fn fdb(&self, netns: u32) -> Vec<FdbEntry> {
+        let plan = self.plan.netns.get(netns as usize);
+        let state = self.netns.get(netns as usize).and_then(Option::as_ref);
+        let (Some(plan), Some(state)) = (plan, state) else {
+            return plan.map_or_else(Vec::new, |p| p.fdb.clone());
+        };
+        let mut out = plan.fdb.clone();
+        let name = |link: u32| plan.links.get(link as usize).map(|link| link.name.clone());
+        #[allow(clippy::iter_over_hash_type, reason = "sorted right after")]
+        for ((bridge, mac), entry) in &state.fdb {
+            let (Some(master), Some(dev)) = (name(*bridge), name(entry.port)) else { continue };
+            if entry.permanent {
+                continue;
+            }
+            out.push(FdbEntry {
+                mac: *mac,
+                dev,
+                master: Some(master),
+                dst: None,
+                permanent: false,
+                origin: Origin::implied("learned by the bridge"),
+            });
+        }
+        out.sort_by(|a, b| (&a.dev, a.mac, a.dst).cmp(&(&b.dev, b.mac, b.dst)));
         out
     }
 

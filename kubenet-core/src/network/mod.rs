@@ -3,6 +3,7 @@
 //! In: objects and assumptions. Out: diagnostics, traces, tables as a node shows them, an inventory. [`Network`] is `Send + Sync`,
 //! cheap to clone, and never changes: [`Network::with`] gives a new one that shares what is equal.
 
+mod aftermath;
 mod inventory;
 mod question;
 mod render;
@@ -16,6 +17,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+pub use self::aftermath::Tables;
 pub use self::inventory::{Inventory, KindCount, NodeLine, SettingLine};
 pub use self::question::{AskError, Question, Side};
 pub use self::render::{RenderError, Table};
@@ -341,6 +343,28 @@ impl Network {
     /// [`AskError`] when the question cannot be understood or looked up.
     pub fn trace_through(&self, plans: &dyn PlanSource, question: &Question) -> Result<Trace, AskError> {
         question::through(self, plans, question, &|| false)
+    }
+
+    /// Traces one way that chance can fall (seed 0 where the question explores), and tells what the machines that were met hold
+    /// at its end.
+    ///
+    /// ```
+    /// use kubenet_core::network::{Network, Question};
+    ///
+    /// let pod = "{apiVersion: v1, kind: Pod, metadata: {name: NAME}, spec: {containers: [{name: c, ports: [{containerPort: 80}]}]}}";
+    /// let text = format!("{}\n---\n{}", pod.replace("NAME", "a"), pod.replace("NAME", "b"));
+    /// let network = Network::from_text("pods.yaml", &text);
+    /// let (_, tables) = network.trace_with_tables(&Question::new("pod/a", "pod/b:80"))?;
+    /// let of_b = tables.iter().find(|tables| &*tables.netns == "default/b").expect("it was met");
+    /// assert_eq!(of_b.neighbours.len(), 1);
+    /// # Ok::<(), kubenet_core::network::AskError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`] when the question cannot be understood or looked up.
+    pub fn trace_with_tables(&self, question: &Question) -> Result<(Trace, Vec<Tables>), AskError> {
+        aftermath::aftermath(self, question)
     }
 
     /// A table of a node or pod, as the command on it would print it, plain or (`-j`) as JSON. A bare word is a node, the gateway,

@@ -163,7 +163,7 @@ fn each(resolved: &Resolved) -> impl Iterator<Item = Chosen> {
     resolved.targets.iter().map(|end| Chosen { end: end.clone(), said: resolved.said.clone() })
 }
 
-fn unusable(text: &str, message: String) -> QuestionError {
+pub(super) fn unusable(text: &str, message: String) -> QuestionError {
     QuestionError {
         fault: QuestionFault::Unusable,
         text: text.into(),
