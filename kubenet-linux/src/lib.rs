@@ -4,5 +4,7 @@
 //! stands in a plan is what is applied.
 #![cfg(target_os = "linux")]
 
+pub mod guest;
 pub mod netns;
+pub mod parity;
 pub mod tool;
