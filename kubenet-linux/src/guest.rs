@@ -101,7 +101,15 @@ impl Guest {
         let errors = log.try_clone().map_err(at(console.clone()))?;
         let mut start = Command::new(&self.kernel);
         start.arg(format!("mem={}M", self.memory_mib)).arg(format!("init={}", init.display()));
-        start.args(["rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null", "con0=null,fd:1", "ssl=null"]);
+        start.args([
+            "rootfstype=hostfs",
+            "rootflags=/",
+            "ro",
+            "quiet",
+            "con=null",
+            "con0=null,fd:1",
+            "ssl=null",
+        ]);
         start.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
         let child = start.spawn().map_err(at(self.kernel.clone()))?;
         let in_time = wait(child, patience).map_err(at(self.kernel.clone()))?;

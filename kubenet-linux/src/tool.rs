@@ -79,7 +79,7 @@ fn fed(command: &mut Command, input: &str) -> io::Result<Output> {
 }
 
 /// The search path with the folders of administrators' tools, which users often lack.
-fn path() -> OsString {
+pub(crate) fn path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/sbin:/sbin:/usr/local/sbin");
     path

@@ -92,7 +92,8 @@ impl Cards {
     pub fn add(&mut self, machine: &MachinePlan) {
         for netns in &machine.netns {
             let held = netns.addresses().map(|net| net.addr());
-            let answers: BTreeSet<IpAddr> = held.chain(netns.proxies.iter().map(|proxy| proxy.addr)).collect();
+            let answers: BTreeSet<IpAddr> =
+                held.chain(netns.proxies.iter().map(|proxy| proxy.addr)).collect();
             for link in &netns.links {
                 if matches!(link.kind, LinkKind::Nic { segment: Some(_) }) {
                     let device = device(&machine.name, &netns.name, &link.name);

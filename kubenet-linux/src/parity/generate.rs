@@ -266,7 +266,8 @@ fn flow(dice: &mut Dice, drawn: &Drawn, sport: u16) -> Option<Flow> {
             let pod = dice.of(&drawn.pods)?;
             let protocol = if dice.percent(60) { Protocol::Tcp } else { Protocol::Udp };
             let port = if protocol == Protocol::Tcp { pod.tcp } else { pod.udp };
-            let (port, feature) = if dice.percent(15) { (9, "closed port of a pod") } else { (port, "pod to pod") };
+            let (port, feature) =
+                if dice.percent(15) { (9, "closed port of a pod") } else { (port, "pod to pod") };
             let to = format!("pod/{}:{port}", pod.name);
             make(inside(dice), to, protocol, Some(family), datagram(protocol), feature)
         }
@@ -286,7 +287,11 @@ fn flow(dice: &mut Dice, drawn: &Drawn, sport: u16) -> Option<Flow> {
             let outside = format!("internet/{}", OUTSIDE[usize::from(family == Family::V6)]);
             let aims: [(Option<String>, &'static str, bool); 4] = [
                 (Some(format!("svc/{}:80", service.name)), "ClusterIP", false),
-                ((service.kind != Kind::Cluster).then(|| format!("{node}:{}", service.node_port)), "NodePort", true),
+                (
+                    (service.kind != Kind::Cluster).then(|| format!("{node}:{}", service.node_port)),
+                    "NodePort",
+                    true,
+                ),
                 (service.vip.as_ref().map(|addr| end(addr, 80)), "LoadBalancer", true),
                 (service.external_ip.as_ref().map(|addr| end(addr, 80)), "externalIPs", true),
             ];

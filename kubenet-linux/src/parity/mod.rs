@@ -5,6 +5,7 @@ pub mod client;
 pub mod frames;
 pub mod generate;
 mod likeness;
+pub mod rules;
 
 use kubenet_core::network::Question;
 
