@@ -2,14 +2,17 @@
 
 mod capture;
 pub mod client;
+mod cold;
 pub mod frames;
 pub mod generate;
 mod likeness;
 pub mod rules;
+pub mod site;
 
 use kubenet_core::network::Question;
 
 pub use self::capture::{Capture, Captured, devices};
+pub use self::cold::forget;
 pub use self::likeness::{Likeness, Ports, is_housekeeping};
 
 /// The question that a flow asks the model.

@@ -1,0 +1,349 @@
+//! One flow through a cluster that is there, beside the same flow through the model.
+//!
+//! In: a network, the namespaces of its machines, and a question. Out: [`Compared`]. The kernel goes first; then the model is asked for the
+//! way that chance fell: of all that its `Choices` can come to, the one whose frames are the kernel's. Before each flow the
+//! namespaces forget what they learned, so that both begin alike.
+//!
+//! Cost: a flow forgets and reads back in each namespace, O(namespaces); the search asks the model at most [`WAYS`] times.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kubenet_core::network::{Network, Question};
+use kubenet_core::plan::PlanSource;
+use kubenet_core::time::Instant as Moment;
+use kubenet_core::trace::{Case, Chance, Trace, Verdict};
+
+use super::capture::{Capture, devices};
+use super::client::{Sent, send};
+use super::cold::forget;
+use super::frames::{self, Cards, Difference, Shots, device};
+use super::likeness::Ports;
+use super::rules::{self, Hit, Monitor};
+use crate::netns::Netns;
+
+/// How many ways for chance to fall are tried to find the kernel's.
+pub const WAYS: usize = 400;
+/// How long a client waits where the model says that nothing will come.
+const SILENCE: Duration = Duration::from_millis(250);
+/// How much longer than in the model an answer may take.
+const SLACK: Duration = Duration::from_secs(2);
+/// Nothing more is under way when no frame came for so long.
+const QUIET: Duration = Duration::from_millis(3);
+/// The longest wait for that.
+const RESTLESS: Duration = Duration::from_millis(300);
+
+/// Where a namespace is.
+pub type Place = (String, String);
+
+/// A namespace that is watched.
+#[derive(Debug)]
+struct Tap {
+    place: Place,
+    netns: Arc<Netns>,
+    capture: Capture,
+    devices: BTreeMap<u32, String>,
+    monitor: Option<Monitor>,
+}
+
+/// A cluster that is there, and its model.
+#[derive(Debug)]
+pub struct Site {
+    network: Network,
+    taps: Vec<Tap>,
+    cards: Cards,
+    known: Vec<u16>,
+}
+
+/// What became of one flow, here and there.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// What the client lives through in the model.
+    pub model: Verdict,
+    /// What it lived through.
+    pub kernel: Verdict,
+    /// Frames of the kernel.
+    pub frames: usize,
+    /// Rules of the kernel that led on or decided.
+    pub rules: usize,
+    /// What is different.
+    pub differences: Vec<String>,
+}
+
+impl Compared {
+    /// Whether both say the same.
+    pub const fn agrees(&self) -> bool {
+        self.differences.is_empty()
+    }
+}
+
+/// Why a flow was not compared.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SiteError {
+    /// The question has no answer.
+    #[error("{0}")]
+    Ask(#[from] kubenet_core::network::AskError),
+    /// The model does not know what happens.
+    #[error("the model does not know: {0}")]
+    Unknown(String),
+    /// The namespace that the flow starts in is not there.
+    #[error("{machine} {netns}: there is no such namespace")]
+    NoPlace {
+        /// The machine.
+        machine: String,
+        /// The namespace.
+        netns: String,
+    },
+    /// The kernel or a tool said no.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was done.
+        what: String,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// A tool said no.
+    #[error("{0}")]
+    Tool(#[from] crate::tool::ToolError),
+}
+
+impl Site {
+    /// Watches the namespaces of a network's machines; `spaces` names them. With `traced` the rules that packets meet are compared
+    /// too: in namespaces whose rules are those of nf_tables.
+    ///
+    /// # Errors
+    ///
+    /// Where a namespace cannot be watched.
+    pub fn new(
+        network: Network,
+        spaces: BTreeMap<Place, Arc<Netns>>,
+        traced: bool,
+    ) -> Result<Self, SiteError> {
+        let plans = network.plans();
+        let (mut cards, mut known) = (Cards::default(), Vec::new());
+        let mut ruled: Vec<Place> = Vec::new();
+        for id in 0..plans.machine_count() {
+            let Some(machine) = plans.machine(kubenet_core::plan::MachineId(id)) else { continue };
+            cards.add(&machine);
+            for netns in &machine.netns {
+                known.extend(netns.sockets.iter().map(|socket| socket.port));
+                if !netns.netfilter.is_empty() {
+                    ruled.push((machine.name.to_string(), netns.name.to_string()));
+                }
+            }
+        }
+        let mut taps = Vec::new();
+        for (place, netns) in spaces {
+            let at = |error| SiteError::Io { what: format!("{} {}", place.0, place.1), error };
+            calm(&netns).map_err(at)?;
+            let monitor = (traced && ruled.contains(&place)).then(|| Monitor::begin(&netns)).transpose()?;
+            let capture = Capture::begin(&netns).map_err(at)?;
+            let devices = devices(&netns).map_err(at)?;
+            taps.push(Tap { place, netns, capture, devices, monitor });
+        }
+        Ok(Self { network, taps, cards, known })
+    }
+
+    /// Sends a flow through both.
+    ///
+    /// # Errors
+    ///
+    /// [`SiteError`], where they cannot be compared.
+    pub fn compare(&mut self, question: &Question) -> Result<Compared, SiteError> {
+        let seeded = |pins| Question { chance: Chance::Seeded { seed: 0, pins }, ..question.clone() };
+        let first = self.network.trace(&seeded(BTreeMap::new()))?;
+        let Some(case) = first.outcomes.first() else {
+            return Err(SiteError::Unknown("no packet is sent".into()));
+        };
+        if case.verdict == Verdict::Unknown || case.hops.is_empty() {
+            let why = case.reason.as_ref().map_or_else(String::new, |reason| reason.text.clone());
+            return Err(SiteError::Unknown(why));
+        }
+        let seen = self.live(&first, case, question.payload)?;
+        let mut known = self.known.clone();
+        known.extend([first.question.from.port, first.question.to.port].into_iter().flatten());
+        let judge = Judge { seen: &seen, cards: &self.cards, known: &known };
+        // The ways that chance can fall, those with the least pinned first.
+        let mut ways = VecDeque::from([BTreeMap::new()]);
+        let mut best: Option<Compared> = None;
+        for _ in 0..WAYS {
+            let Some(pins) = ways.pop_front() else { break };
+            let trace = self.network.trace(&seeded(pins.clone()))?;
+            let Some(case) = trace.outcomes.first() else { continue };
+            let compared = judge.compared(case);
+            let is_better =
+                best.as_ref().is_none_or(|best| compared.differences.len() < best.differences.len());
+            if is_better {
+                best = Some(compared);
+            }
+            if best.as_ref().is_some_and(Compared::agrees) {
+                break;
+            }
+            branch(case, &pins, &mut ways);
+        }
+        best.ok_or_else(|| SiteError::Unknown("chance falls no way".into()))
+    }
+
+    /// Sends the flow through the kernel, and takes down what passed.
+    fn live(&mut self, trace: &Trace, case: &Case, payload: u16) -> Result<Seen, SiteError> {
+        self.settle()?;
+        for tap in &self.taps {
+            let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
+            forget(&tap.netns).map_err(at)?;
+        }
+        self.drain()?;
+        let (sent, place) = aim(trace, case, payload)?;
+        let Some(tap) = self.taps.iter().find(|tap| tap.place == place) else {
+            return Err(SiteError::NoPlace { machine: place.0, netns: place.1 });
+        };
+        let last = case.client.last().map_or(0, |experience| experience.at.as_nanos());
+        let is_silent = case.verdict == Verdict::Timeout || case.verdict == Verdict::Loop;
+        let patience = if is_silent { SILENCE } else { Duration::from_nanos(last) + SLACK };
+        let failed = |error| SiteError::Io { what: format!("a client in {} {}", place.0, place.1), error };
+        let open = send(&tap.netns, &sent, patience).map_err(failed)?;
+        let (shots, hits) = self.settle()?;
+        let until = if is_silent {
+            Moment::from_nanos(SILENCE.as_nanos() as u64)
+        } else {
+            Moment::from_nanos(u64::MAX)
+        };
+        let verdict = open.verdict;
+        // Only now, so that no reset is among the frames.
+        drop(open);
+        Ok(Seen { verdict, shots, hits, until, sport: sent.sport })
+    }
+
+    /// Waits until nothing is under way, and gives what passed since the last time.
+    fn settle(&mut self) -> Result<(Shots, BTreeMap<Place, Vec<Hit>>), SiteError> {
+        let (begun, mut shots, mut lines) = (Instant::now(), Shots::new(), BTreeMap::new());
+        let mut last = begun;
+        loop {
+            let mut came = false;
+            for tap in &mut self.taps {
+                let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
+                for frame in tap.capture.take().map_err(at)? {
+                    came = true;
+                    let Some(link) = tap.devices.get(&frame.ifindex) else { continue };
+                    let device = device(&tap.place.0, &tap.place.1, link);
+                    frames::take(&mut shots, &self.cards, device, frame.sent, &frame.bytes);
+                }
+                if let Some(monitor) = &tap.monitor {
+                    let new = monitor.take();
+                    came |= !new.is_empty();
+                    lines.entry(tap.place.clone()).or_insert_with(Vec::new).extend(new);
+                }
+            }
+            let now = Instant::now();
+            if came {
+                last = now;
+            }
+            if now - last >= QUIET || now - begun >= RESTLESS {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let hits =
+            |(place, lines): (Place, Vec<String>)| (place, rules::of_lines(lines.iter().map(String::as_str)));
+        Ok((shots, lines.into_iter().map(hits).collect()))
+    }
+
+    fn drain(&mut self) -> Result<(), SiteError> {
+        self.settle().map(drop)
+    }
+}
+
+/// What passed in the kernel.
+struct Seen {
+    verdict: Verdict,
+    shots: Shots,
+    hits: BTreeMap<Place, Vec<Hit>>,
+    until: Moment,
+    sport: u16,
+}
+
+/// Compares one way that chance can fall with what was seen.
+struct Judge<'s> {
+    seen: &'s Seen,
+    cards: &'s Cards,
+    known: &'s [u16],
+}
+
+impl Judge<'_> {
+    fn compared(&self, case: &Case) -> Compared {
+        let seen = self.seen;
+        let model = frames::of_case(case, self.cards, seen.until);
+        let known = self.known.iter().copied().chain([seen.sport]);
+        let mut ports = Ports::with_known(known);
+        let found = frames::compare(&model, &seen.shots, &mut ports);
+        let mut differences: Vec<String> = found.iter().map(Difference::to_string).collect();
+        let verdict = if matches!(case.verdict, Verdict::Loop) { Verdict::Timeout } else { case.verdict };
+        if verdict != seen.verdict {
+            differences.push(format!("the client: model {}, kernel {}", case.verdict, seen.verdict));
+        }
+        let ours = rules::of_case(case, seen.until);
+        let mut rules = 0;
+        for (place, theirs) in &seen.hits {
+            rules += theirs.len();
+            let none = Vec::new();
+            let ours = ours.get(place).unwrap_or(&none);
+            let longest = ours.len().max(theirs.len());
+            if let Some(at) = (0..longest).find(|at| ours.get(*at) != theirs.get(*at)) {
+                let shown = |hit: Option<&Hit>| hit.map_or_else(|| "nothing".into(), Hit::to_string);
+                let (ours, theirs) = (shown(ours.get(at)), shown(theirs.get(at)));
+                let place = if place.1.is_empty() { &place.0 } else { &place.1 };
+                differences.push(format!("{place}, rule {}:\n  model   {ours}\n  kernel  {theirs}", at + 1));
+            }
+        }
+        let frames = frames::count(&seen.shots);
+        Compared { model: case.verdict, kernel: seen.verdict, frames, rules, differences }
+    }
+}
+
+/// The other ways to fall at each choice that a run met after those that were pinned.
+fn branch(case: &Case, pins: &BTreeMap<String, usize>, ways: &mut VecDeque<BTreeMap<String, usize>>) {
+    let mut path = pins.clone();
+    for taken in &case.choices {
+        if path.contains_key(&taken.point) {
+            continue;
+        }
+        for other in (0..taken.of).filter(|other| *other != taken.index) {
+            let mut way = path.clone();
+            way.insert(taken.point.clone(), other);
+            ways.push_back(way);
+        }
+        path.insert(taken.point.clone(), taken.index);
+    }
+}
+
+/// What a trace's client sends, and where it is.
+fn aim(trace: &Trace, case: &Case, payload: u16) -> Result<(Sent, Place), SiteError> {
+    let unknown = || SiteError::Unknown("nothing says what is sent".into());
+    let (first, to) = (case.hops.first().ok_or_else(unknown)?, &trace.question.to);
+    // A host outside has the address that the question names; the others leave the choice to the kernel, which is compared then.
+    let is_named = trace.question.from.who.as_ref().is_none_or(|who| who.kind == "Outside");
+    let bound: Option<IpAddr> = trace.question.from.ip.filter(|_| is_named);
+    let sent = Sent {
+        protocol: trace.question.protocol,
+        src: bound,
+        sport: trace.question.from.port.ok_or_else(unknown)?,
+        dst: to.ip.ok_or_else(unknown)?,
+        dport: to.port.unwrap_or(0),
+        payload,
+    };
+    Ok((sent, (first.machine.to_string(), first.netns.to_string())))
+}
+
+/// Lets a namespace answer every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`).
+fn calm(netns: &Netns) -> io::Result<()> {
+    netns.run(|| {
+        std::fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0")?;
+        // Not there where IPv6 is not.
+        let _ = std::fs::write("/proc/sys/net/ipv6/icmp/ratelimit", "0");
+        Ok(())
+    })
+}
