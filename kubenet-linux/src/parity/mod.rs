@@ -4,8 +4,10 @@ mod capture;
 pub mod client;
 mod cold;
 pub mod frames;
+pub mod gaps;
 pub mod generate;
 mod likeness;
+pub mod report;
 pub mod rules;
 pub mod site;
 

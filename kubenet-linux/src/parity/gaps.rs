@@ -1,0 +1,102 @@
+//! Differences that are known: what is different, and why it stays so for now.
+//!
+//! In: `known_gaps.toml`. Out: for a difference the gap that it belongs to. A gap that explains nothing in a whole run is closed, and
+//! then the run fails until the gap is taken out.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+/// The known differences.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gaps {
+    /// Each of them.
+    #[serde(default, rename = "gap")]
+    pub gaps: Vec<Gap>,
+}
+
+/// A difference that is known.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    /// A short name, unique.
+    pub id: String,
+    /// Why model and kernel are different there.
+    pub reason: String,
+    /// The proxy modes that it is seen in; all of them where none is named.
+    #[serde(default)]
+    pub modes: Vec<String>,
+    /// The feature of the flow, or the scenario, that it is seen in; any where none is named.
+    #[serde(default)]
+    pub feature: Option<String>,
+    /// Texts that all stand in the difference.
+    pub shows: Vec<String>,
+}
+
+impl Gaps {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no TOML, has a field that is none, or names a gap twice.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let gaps: Self = toml::from_str(text).map_err(|error| error.to_string())?;
+        let mut ids = BTreeSet::new();
+        for gap in &gaps.gaps {
+            if !ids.insert(&gap.id) {
+                return Err(format!("the gap '{}' stands twice", gap.id));
+            }
+            if gap.shows.is_empty() {
+                return Err(format!("the gap '{}' would explain everything: say what it shows", gap.id));
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// The gap that explains a difference.
+    pub fn explains(&self, mode: &str, feature: &str, difference: &str) -> Option<&Gap> {
+        self.gaps.iter().find(|gap| {
+            let in_mode = gap.modes.is_empty() || gap.modes.iter().any(|known| known == mode);
+            let in_feature = gap.feature.as_ref().is_none_or(|known| known == feature);
+            in_mode && in_feature && gap.shows.iter().all(|words| difference.contains(words.as_str()))
+        })
+    }
+
+    /// The gaps that are not among those that explained something, in the modes that were run.
+    pub fn closed<'g>(&'g self, used: &BTreeSet<String>, modes: &[String]) -> Vec<&'g Gap> {
+        let was_run = |gap: &&Gap| gap.modes.is_empty() || gap.modes.iter().any(|mode| modes.contains(mode));
+        self.gaps.iter().filter(was_run).filter(|gap| !used.contains(&gap.id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str =
+        "[[gap]]\nid = \"a\"\nreason = \"r\"\nmodes = [\"nftables\"]\nshows = [\"x\", \"y\"]\n";
+
+    #[test]
+    fn a_gap_explains_only_what_shows_all_that_it_says_in_its_modes() {
+        let gaps = Gaps::parse(FILE).expect("a file");
+        assert!(gaps.explains("nftables", "any", "y and x").is_some());
+        assert!(gaps.explains("nftables", "any", "x alone").is_none());
+        assert!(gaps.explains("iptables", "any", "y and x").is_none());
+    }
+
+    #[test]
+    fn a_gap_that_explained_nothing_is_closed_where_its_mode_was_run() {
+        let gaps = Gaps::parse(FILE).expect("a file");
+        assert_eq!(gaps.closed(&BTreeSet::new(), &["nftables".into()]).len(), 1);
+        assert!(gaps.closed(&BTreeSet::new(), &["iptables".into()]).is_empty());
+        assert!(gaps.closed(&BTreeSet::from(["a".into()]), &["nftables".into()]).is_empty());
+    }
+
+    #[test]
+    fn a_gap_without_words_and_one_that_stands_twice_are_refused() {
+        assert!(Gaps::parse(&FILE.replace("[\"x\", \"y\"]", "[]")).is_err());
+        assert!(Gaps::parse(&format!("{FILE}{FILE}")).is_err());
+        assert!(Gaps::parse("[[gap]]\nid = 1").is_err());
+    }
+}

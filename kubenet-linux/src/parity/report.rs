@@ -1,0 +1,196 @@
+//! What a run of comparisons came to: a row per feature, a column per proxy mode.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
+
+use super::gaps::Gaps;
+use super::site::Compared;
+
+/// How often something was compared, and how often it was different.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Flows compared.
+    pub compared: usize,
+    /// Flows that differ in a way that is known.
+    pub gaps: usize,
+    /// Flows that differ.
+    pub different: usize,
+    /// Flows of which the model says that it does not know.
+    pub unknown: usize,
+    /// Frames that the kernel showed.
+    pub frames: usize,
+    /// Rules that the kernel showed.
+    pub rules: usize,
+}
+
+impl Tally {
+    const fn add(&mut self, other: Self) {
+        self.compared += other.compared;
+        self.gaps += other.gaps;
+        self.different += other.different;
+        self.unknown += other.unknown;
+        self.frames += other.frames;
+        self.rules += other.rules;
+    }
+}
+
+/// A difference that no gap explains.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// How to see it again: the seed or the scenario, and the flow.
+    pub what: String,
+    /// What is different.
+    pub differences: Vec<String>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// By feature and mode.
+    pub rows: BTreeMap<(String, String), Tally>,
+    /// What is different and not known.
+    pub failures: Vec<Failure>,
+    /// The gaps that were seen.
+    pub used: BTreeSet<String>,
+    /// What this machine lacks, so that it was not compared: the mode, and why.
+    pub lacking: BTreeMap<String, String>,
+}
+
+impl Report {
+    /// Takes down a comparison.
+    pub fn add(&mut self, feature: &str, mode: &str, what: &str, compared: &Compared, gaps: &Gaps) {
+        let tally = self.rows.entry((feature.into(), mode.into())).or_default();
+        tally.compared += 1;
+        tally.frames += compared.frames;
+        tally.rules += compared.rules;
+        let mut unexplained = Vec::new();
+        for difference in &compared.differences {
+            match gaps.explains(mode, feature, difference) {
+                Some(gap) => {
+                    self.used.insert(gap.id.clone());
+                }
+                None => unexplained.push(difference.clone()),
+            }
+        }
+        if !unexplained.is_empty() {
+            tally.different += 1;
+            self.failures.push(Failure { what: what.into(), differences: unexplained });
+        } else if !compared.agrees() {
+            tally.gaps += 1;
+        }
+    }
+
+    /// Takes down a flow of which the model does not know what happens.
+    pub fn add_unknown(&mut self, feature: &str, mode: &str) {
+        self.rows.entry((feature.into(), mode.into())).or_default().unknown += 1;
+    }
+
+    /// Joins another run.
+    pub fn join(&mut self, other: Self) {
+        for (key, tally) in other.rows {
+            self.rows.entry(key).or_default().add(tally);
+        }
+        self.failures.extend(other.failures);
+        self.used.extend(other.used);
+        self.lacking.extend(other.lacking);
+    }
+
+    /// All rows together.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        for tally in self.rows.values() {
+            total.add(*tally);
+        }
+        total
+    }
+
+    /// The modes that were run.
+    pub fn modes(&self) -> Vec<String> {
+        let modes: BTreeSet<&String> = self.rows.keys().map(|(_, mode)| mode).collect();
+        modes.into_iter().cloned().collect()
+    }
+
+    /// The table in Markdown: how many flows of a feature were compared in a mode, and how many of them differ in a known way.
+    pub fn markdown(&self) -> String {
+        let mut modes = self.modes();
+        modes.extend(self.lacking.keys().cloned());
+        modes.sort_unstable();
+        modes.dedup();
+        let features: BTreeSet<&String> = self.rows.keys().map(|(feature, _)| feature).collect();
+        let mut out = format!("| feature | {} |\n|---|{}\n", modes.join(" | "), "---|".repeat(modes.len()));
+        for feature in features {
+            let cell = |mode: &String| {
+                let tally = self.rows.get(&(feature.clone(), mode.clone())).copied().unwrap_or_default();
+                match tally {
+                    Tally { compared: 0, unknown: 0, .. } => "–".into(),
+                    Tally { compared, gaps: 0, .. } => compared.to_string(),
+                    Tally { compared, gaps, .. } => format!("{compared}, {gaps} with a known gap"),
+                }
+            };
+            let cells: Vec<String> = modes.iter().map(cell).collect();
+            let _ = writeln!(out, "| {feature} | {} |", cells.join(" | "));
+        }
+        out
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for failure in &self.failures {
+            writeln!(f, "{}", failure.what)?;
+            for difference in &failure.differences {
+                writeln!(f, "  {}", difference.replace('\n', "\n  "))?;
+            }
+        }
+        let width = self.rows.keys().map(|(feature, _)| feature.len()).max().unwrap_or(0).max(7);
+        writeln!(
+            f,
+            "{:width$}  {:10}  {:>8}  {:>9}  {:>4}  {:>7}  {:>7}  {:>6}",
+            "feature", "mode", "compared", "different", "gaps", "unknown", "frames", "rules"
+        )?;
+        let total = (("all".to_owned(), String::new()), self.total());
+        let rows = self.rows.iter().map(|(key, tally)| (key.clone(), *tally)).chain([total]);
+        for ((feature, mode), tally) in rows {
+            let Tally { compared, gaps, different, unknown, frames, rules } = tally;
+            writeln!(
+                f,
+                "{feature:width$}  {mode:10}  {compared:>8}  {different:>9}  {gaps:>4}  {unknown:>7}  {frames:>7}  {rules:>6}"
+            )?;
+        }
+        for (mode, why) in &self.lacking {
+            writeln!(f, "not compared on this machine: mode {mode}: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kubenet_core::trace::Verdict;
+
+    use super::*;
+
+    fn compared(differences: &[&str]) -> Compared {
+        Compared {
+            model: Verdict::Connected,
+            kernel: Verdict::Connected,
+            frames: 3,
+            rules: 1,
+            differences: differences.iter().map(|text| (*text).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_known_difference_is_a_gap_and_another_one_a_failure() {
+        let gaps = Gaps::parse("[[gap]]\nid = \"a\"\nreason = \"r\"\nshows = [\"x\"]\n").expect("a file");
+        let mut report = Report::default();
+        report.add("pods", "nftables", "seed 1", &compared(&[]), &gaps);
+        report.add("pods", "nftables", "seed 2", &compared(&["an x"]), &gaps);
+        report.add("pods", "nftables", "seed 3", &compared(&["an x", "a y"]), &gaps);
+        let total = report.total();
+        assert_eq!((total.compared, total.gaps, total.different, total.frames), (3, 1, 1, 9));
+        assert_eq!(report.failures[0].differences, ["a y"]);
+        assert!(report.markdown().contains("| pods | 3, 1 with a known gap |"), "{}", report.markdown());
+        assert!(report.to_string().starts_with("seed 3\n  a y\n"), "{report}");
+    }
+}
