@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-pub use self::run::{Check, describe, describe_simulation};
+pub use self::run::{Asked, Check, describe, describe_simulation};
 use crate::assume::Assume;
 
 /// A scenario file.

@@ -9,7 +9,7 @@ use core::ops::Range;
 use super::{Block, BlockKind, Scenario};
 use crate::k8s::ObjectChange;
 use crate::k8s::load::{LoadOptions, Source, load};
-use crate::network::{Network, Outcome, Simulation, Table, words};
+use crate::network::{Network, Outcome, Question, Simulation, Table, words};
 use crate::origin::ObjectRef;
 use crate::trace::{Detail, LineKind, Trace, lines};
 
@@ -24,6 +24,17 @@ pub struct Check {
     pub expected: String,
     /// What came.
     pub got: String,
+}
+
+/// A question of a scenario.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The line of its block, from 1.
+    pub line: u32,
+    /// The network at that place of the file.
+    pub network: Network,
+    /// The question.
+    pub question: Question,
 }
 
 impl Check {
@@ -63,6 +74,34 @@ impl Scenario {
             }
         }
         checks
+    }
+
+    /// The questions of its `trace` blocks, each with the network that it is asked of: for whoever asks a real kernel. Questions that
+    /// cannot be read are left out; [`Scenario::run`] tells of them.
+    pub fn asked(&self) -> Vec<Asked> {
+        let mut network = self.network();
+        let mut asked = Vec::new();
+        for block in &self.blocks {
+            match &block.kind {
+                BlockKind::Change => {
+                    if let Ok(changes) = change(self, block) {
+                        network = network.with(&changes);
+                    }
+                }
+                BlockKind::Trace => asked.extend(words(self.content(block)).ok().map(|question| Asked {
+                    line: block.line,
+                    network: network.clone(),
+                    question,
+                })),
+                BlockKind::Yaml { .. }
+                | BlockKind::Simulate
+                | BlockKind::Render
+                | BlockKind::Diagnostics
+                | BlockKind::Expect { .. }
+                | BlockKind::Ask => {}
+            }
+        }
+        asked
     }
 
     /// The network of all its manifests, before any change.
