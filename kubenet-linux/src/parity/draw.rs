@@ -180,7 +180,10 @@ fn aims(network: &Network) -> Vec<Aim> {
             aim(*addr, port.port, port.protocol, "externalIPs", true);
         }
     }
-    for outside in OUTSIDE {
+    let has = |family| {
+        cluster.nodes.iter().any(|node| node.addresses.iter().any(|addr| Family::of(*addr) == family))
+    };
+    for outside in OUTSIDE.into_iter().filter(|outside| has(Family::of(*outside))) {
         aim(outside, 443, Protocol::Tcp, "egress to the internet", false);
         aim(outside, 0, Protocol::Icmp, "ping the internet", false);
     }
