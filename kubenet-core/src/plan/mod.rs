@@ -7,7 +7,10 @@
 //! A plan is asked, not carried: [`PlanSource`] hands out one machine at a time, so a trace in a cluster of 5,000
 //! nodes builds only the machines that it meets.
 
+mod apply;
+mod change;
 mod conntrack;
+mod diff;
 mod ipset;
 mod ipvs;
 mod link;
@@ -15,6 +18,7 @@ pub mod netfilter;
 pub mod nft;
 mod route;
 mod socket;
+pub mod sysctl;
 pub mod xt;
 
 use alloc::string::String;
@@ -25,7 +29,13 @@ use core::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::apply::apply;
+pub use self::change::{
+    Change, IpsetChange, IpsetEdit, IpvsChange, LinkSetting, NftChange, NftEdit, Peer, What, XtBuiltin,
+    XtChange, XtEdit,
+};
 pub use self::conntrack::{ConntrackEntry, ConntrackHold, ConntrackKey, ConntrackTuple};
+pub use self::diff::{diff, remove};
 pub use self::ipset::{IpSet, IpSetEntry, IpSetKind, IpSetOption, IpSetPart, IpSetPartKind, IpSetRange};
 pub use self::ipvs::{
     Forwarding, IpvsProtocol, Persistence, RealServer, RealServerCounts, Scheduler, VirtualId, VirtualServer,

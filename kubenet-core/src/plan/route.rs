@@ -144,6 +144,42 @@ pub enum RouteProtocol {
     Other(u8),
 }
 
+impl RouteProtocol {
+    /// Its number (`RTPROT_*`).
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Unspec => 0,
+            Self::Redirect => 1,
+            Self::Kernel => 2,
+            Self::Boot => 3,
+            Self::Static => 4,
+            Self::Ra => 9,
+            Self::Bird => 12,
+            Self::Dhcp => 16,
+            Self::Bgp => 186,
+            Self::Ospf => 188,
+            Self::Other(number) => number,
+        }
+    }
+
+    /// The one with this number.
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Unspec,
+            1 => Self::Redirect,
+            2 => Self::Kernel,
+            3 => Self::Boot,
+            4 => Self::Static,
+            9 => Self::Ra,
+            12 => Self::Bird,
+            16 => Self::Dhcp,
+            186 => Self::Bgp,
+            188 => Self::Ospf,
+            other => Self::Other(other),
+        }
+    }
+}
+
 /// How far a destination is (`RT_SCOPE_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
