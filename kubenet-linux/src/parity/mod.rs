@@ -12,6 +12,7 @@ mod likeness;
 pub mod report;
 pub mod rules;
 pub mod site;
+pub mod suite;
 
 pub use self::capture::{Capture, Captured, devices};
 pub use self::cold::forget;
