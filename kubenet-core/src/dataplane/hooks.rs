@@ -16,15 +16,17 @@ use super::frame::Skb;
 use super::ipvs::Passed;
 use super::machine::Stack;
 use super::nat;
-use super::netfilter::{Base, Decision, Hit, Host, NatKind, Prepared, Rules, Seen, Sets, WalkMode, run};
+use super::netfilter::{
+    Base, Decision, Hit, Host, Kinds, NatKind, Prepared, Rules, Seen, Sets, WalkMode, is_cut_off, run,
+};
 use super::netns::NetnsState;
 use super::reason::DropReason;
 use crate::addr::{Family, Protocol};
 use crate::packet::{IcmpError, Ip, Side};
-use crate::plan::netfilter::Reject;
+use crate::plan::netfilter::{CtState, Reject};
 use crate::plan::nft::ChainKind;
 use crate::plan::xt::{AddrType, SetRef};
-use crate::plan::{Hook, Netns, Origin, RouteKind, Truth, Unknown};
+use crate::plan::{Hook, Netfilter, Netns, Origin, RouteKind, Truth, Unknown};
 
 /// `NF_IP_PRI_CONNTRACK`.
 const CONNTRACK: i32 = -200;
@@ -52,7 +54,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let stations = self.st.stations(&self.plan.netfilter, family, hook);
         for station in &*stations {
             let passed = match station {
-                Station::Rules(base) => self.consult(hook, base, &mut skb, iif, oif).map(|_| ()),
+                Station::Rules(_, passing) if !R::ON && self.passes(*passing, &skb) => Ok(()),
+                Station::Rules(base, _) => self.consult(hook, base, &mut skb, iif, oif).map(|_| ()),
                 Station::Track => self.track(&mut skb, at, stage),
                 Station::Translate(bases) => self.translate(hook, bases, &mut skb, iif, oif),
                 Station::Balance => {
@@ -67,6 +70,16 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             }
         }
         Some(skb)
+    }
+
+    /// Whether a packet is of the kinds that pass a base chain.
+    fn passes(&self, passing: Kinds, skb: &Skb) -> bool {
+        let state = match self.st.conntrack.as_ref().and_then(|table| table.state(&skb.ct)) {
+            Some(state) => state,
+            None if skb.ct == Ct::Untracked => CtState::Untracked,
+            None => CtState::Invalid,
+        };
+        passing.contain(state, skb.mark) && skb.ip().is_some_and(|ip| !is_cut_off(ip, &skb.bytes))
     }
 
     /// IPVS's hook.
@@ -293,8 +306,8 @@ impl End {
 /// Something that hangs at a hook.
 #[derive(Debug)]
 pub(super) enum Station {
-    /// A base chain that is not for NAT.
-    Rules(Base),
+    /// A base chain that is not for NAT, and the packets that it lets pass.
+    Rules(Base, Kinds),
     /// Conntrack looks the packet up.
     Track,
     /// NAT, with the base chains that say how.
@@ -306,13 +319,22 @@ pub(super) enum Station {
 }
 
 /// What hangs at a hook for a family, in order.
-pub(super) fn stations(prepared: &Prepared, family: Family, hook: Hook, ipvs: bool) -> Vec<Station> {
+pub(super) fn stations(
+    netfilter: &Netfilter,
+    prepared: &Prepared,
+    family: Family,
+    hook: Hook,
+    ipvs: bool,
+) -> Vec<Station> {
     let mut stations: Vec<(i32, Station)> = Vec::new();
     let mut nat = Vec::new();
     for base in prepared.bases(family, hook) {
         match base.kind {
             ChainKind::Nat => nat.push(*base),
-            ChainKind::Filter | ChainKind::Route => stations.push((base.priority, Station::Rules(*base))),
+            ChainKind::Filter | ChainKind::Route => {
+                let passing = prepared.passing(netfilter, base);
+                stations.push((base.priority, Station::Rules(*base, passing)));
+            }
         }
     }
     let mut hang = |priority, station| {

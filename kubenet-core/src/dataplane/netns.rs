@@ -18,7 +18,7 @@ use super::fib::Fib;
 use super::frame::Skb;
 use super::hooks::{Station, stations};
 use super::ipvs::Ipvs;
-use super::netfilter::{Prepared, RuleState};
+use super::netfilter::{HOOKS, Prepared, RuleState, place_of};
 use super::socket::Connections;
 use crate::addr::{Family, MacAddr};
 use crate::plan::{
@@ -122,7 +122,8 @@ pub(super) struct NetnsState {
     pub(super) rules: Option<Box<RuleState>>,
     /// Made of the rules when the first packet meets them.
     pub(super) prepared: Option<Box<Prepared>>,
-    stations: Map<(Family, Hook), Arc<[Station]>>,
+    /// By family and hook.
+    stations: [[Option<Arc<[Station]>>; HOOKS]; 2],
     pub(super) ipvs: Ipvs,
     /// Whether there is a virtual server.
     has_ipvs: bool,
@@ -154,7 +155,7 @@ impl NetnsState {
             refused: false,
             rules: None,
             prepared: None,
-            stations: Map::default(),
+            stations: Default::default(),
             ipvs: Ipvs::default(),
             has_ipvs: plan.netfilter.has_ipvs(),
             conntrack: None,
@@ -362,10 +363,12 @@ impl NetnsState {
 
     /// What hangs at a hook for packets of a family, in order of priority. Sorted once.
     pub(super) fn stations(&mut self, netfilter: &Netfilter, family: Family, hook: Hook) -> Arc<[Station]> {
+        let slot = &mut self.stations[usize::from(family == Family::V6)][place_of(hook)];
+        if let Some(stations) = slot {
+            return stations.clone();
+        }
         let prepared = self.prepared.get_or_insert_with(|| Box::new(Prepared::new(netfilter)));
-        let ipvs = self.has_ipvs;
-        let make = || stations(prepared, family, hook, ipvs).into();
-        self.stations.entry((family, hook)).or_insert_with(make).clone()
+        slot.insert(stations(netfilter, prepared, family, hook, self.has_ipvs).into()).clone()
     }
 
     /// Whether a neighbour entry may be added. A full table first loses what failed and what was not confirmed for five

@@ -458,6 +458,16 @@ impl Conntrack {
         Some(CtSeen { state, status: connection.status, mark: connection.mark, original, orig, reply })
     }
 
+    /// The state of a packet in its connection, as rules see it.
+    pub(super) fn state(&self, ct: &Ct) -> Option<CtState> {
+        match ct {
+            Ct::None | Ct::Untracked => None,
+            Ct::New(_) => Some(CtState::New),
+            Ct::About { .. } => Some(CtState::Related),
+            Ct::Known { id, state, .. } => self.entry(*id).map(|_| *state),
+        }
+    }
+
     /// The connection that a packet belongs to.
     pub(super) fn of<'c>(&'c self, ct: &'c Ct) -> Option<&'c Connection> {
         match ct {

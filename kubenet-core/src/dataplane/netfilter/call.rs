@@ -75,7 +75,7 @@ impl<'r, T> Calls<'r, T> {
     }
 
     /// On in another chain, and back here at its end.
-    pub(super) fn jump(&mut self, name: &Arc<str>, to: Frame<'r, T>) -> Result<(), Unknown> {
+    pub(super) fn jump(&mut self, name: Arc<str>, to: Frame<'r, T>) -> Result<(), Unknown> {
         self.enter(name)?;
         let mut here = core::mem::replace(&mut self.current, to);
         here.depth = self.path.len() - 1;
@@ -84,7 +84,7 @@ impl<'r, T> Calls<'r, T> {
     }
 
     /// On in another chain, whose end is the end of this one.
-    pub(super) fn goto(&mut self, name: &Arc<str>, to: Frame<'r, T>) -> Result<(), Unknown> {
+    pub(super) fn goto(&mut self, name: Arc<str>, to: Frame<'r, T>) -> Result<(), Unknown> {
         self.enter(name)?;
         self.current = to;
         Ok(())
@@ -98,16 +98,16 @@ impl<'r, T> Calls<'r, T> {
         true
     }
 
-    fn enter(&mut self, name: &Arc<str>) -> Result<(), Unknown> {
+    fn enter(&mut self, name: Arc<str>) -> Result<(), Unknown> {
         self.entered += 1;
-        let why = if self.path.iter().any(|on| Arc::ptr_eq(on, name) || on == name) {
+        let why = if self.path.iter().any(|on| Arc::ptr_eq(on, &name) || *on == name) {
             format!("chain {name} leads back to itself, which the kernel does not load")
         } else if self.path.len() >= DEPTH {
             format!("more than {DEPTH} chains lead from one to the other at {name}")
         } else if self.entered > ENTERED {
             format!("a packet enters more than {ENTERED} chains before {name}")
         } else {
-            self.path.push(name.clone());
+            self.path.push(name);
             return Ok(());
         };
         Err(Unknown { why, what_would_settle_it: "the rules as the kernel lists them".into() })

@@ -41,8 +41,6 @@ enum Key {
     Port(u8, u16),
 }
 
-/// Kinds of lists: four of [`Key`], two of links, and the rules that require nothing.
-const LISTS: usize = 7;
 const WILD: &[u32] = &[];
 
 /// Rules by number, in order. Most lists have one.
@@ -99,17 +97,21 @@ impl ChainIndex {
         let keyed = |kind: usize, key: Key| {
             if self.kinds[kind] { self.keyed.get(&key).map_or(WILD, List::as_slice) } else { WILD }
         };
-        let mut lists = [WILD; LISTS];
+        let (mut exact, mut port) = (WILD, WILD);
         if let Some((_, dport)) = ip.ports {
-            lists[0] = keyed(0, Key::DestinationPort(ip.dst, ip.protocol, dport));
-            lists[3] = keyed(3, Key::Port(ip.protocol, dport));
+            exact = keyed(0, Key::DestinationPort(ip.dst, ip.protocol, dport));
+            port = keyed(3, Key::Port(ip.protocol, dport));
         }
-        lists[1] = keyed(1, Key::Destination(ip.dst));
-        lists[2] = keyed(2, Key::Source(ip.src));
-        lists[4] = by_link(&self.iif, seen.iif);
-        lists[5] = by_link(&self.oif, seen.oif);
-        lists[6] = &self.wild;
-        Some(Cursor::Merged(lists))
+        let lists = [
+            exact,
+            port,
+            keyed(1, Key::Destination(ip.dst)),
+            keyed(2, Key::Source(ip.src)),
+            by_link(&self.iif, seen.iif),
+            by_link(&self.oif, seen.oif),
+            &self.wild,
+        ];
+        Some(Cursor::Merged(lists.into_iter().filter(|list| !list.is_empty()).collect()))
     }
 }
 
@@ -121,12 +123,12 @@ fn by_link<'i>(map: &'i Map<Arc<str>, List>, name: Option<&str>) -> &'i [u32] {
 }
 
 /// The rules of a chain that are still to be looked at.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Cursor<'i> {
     /// All from the first number up to the second.
     Plain(u32, u32),
-    /// Those of the lists, which have none in common.
-    Merged([&'i [u32]; LISTS]),
+    /// Those of the lists, which have none in common. Few packets have more than two.
+    Merged(SmallVec<[&'i [u32]; 2]>),
 }
 
 impl Cursor<'_> {

@@ -15,6 +15,7 @@ mod chance;
 mod index;
 mod ipset;
 mod nft;
+mod passing;
 mod prepared;
 mod recent;
 mod state;
@@ -34,7 +35,9 @@ use crate::plan::xt::{AddrType, SetRef};
 use crate::plan::{Hook, Origin, Truth, Unknown};
 use crate::time::Instant;
 
+pub use self::passing::Kinds;
 pub use self::prepared::{Base, Prepared};
+pub(super) use self::prepared::{HOOKS, place_of};
 pub use self::state::RuleState;
 pub use self::walk::{Hits, Rules, WalkMode, run};
 
@@ -125,20 +128,30 @@ impl Seen<'_> {
 
     /// It is a fragment behind the first, which has no header of the transport.
     const fn is_later_fragment(&self) -> bool {
-        matches!(self.ip.fragment, Some((offset, _, _)) if offset != 0)
+        is_later_fragment(self.ip)
     }
 
     /// It should have a header of its transport, but that is cut off.
     fn is_cut_off(&self) -> bool {
-        let ports = matches!(self.ip.protocol, number::TCP | number::UDP | number::SCTP);
-        let icmp = matches!(self.ip.protocol, number::ICMP | number::ICMPV6);
-        !self.is_later_fragment() && ((ports && self.ip.ports.is_none()) || (icmp && self.l4().len() < 4))
+        is_cut_off(self.ip, self.frame)
     }
 
     /// What stands above the IP header.
     fn l4(&self) -> &[u8] {
         packet::l4_bytes(self.frame, self.ip)
     }
+}
+
+const fn is_later_fragment(ip: &Ip) -> bool {
+    matches!(ip.fragment, Some((offset, _, _)) if offset != 0)
+}
+
+/// Whether a packet should have a header of its transport, but that is cut off: a match that reads it drops the packet.
+pub(super) fn is_cut_off(ip: &Ip, frame: &[u8]) -> bool {
+    let ports = matches!(ip.protocol, number::TCP | number::UDP | number::SCTP);
+    let icmp = matches!(ip.protocol, number::ICMP | number::ICMPV6);
+    !is_later_fragment(ip)
+        && ((ports && ip.ports.is_none()) || (icmp && packet::l4_bytes(frame, ip).len() < 4))
 }
 
 /// What rules ask of routing.

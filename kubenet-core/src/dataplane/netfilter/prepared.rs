@@ -15,6 +15,7 @@ use core::cell::{OnceCell, RefCell};
 use super::index::{ChainIndex, Cursor, LONG};
 use super::ipset::IpSetIndex;
 use super::nft::SetIndex;
+use super::passing::Kinds;
 use super::state::Map;
 use super::{Seen, nft, xt};
 use crate::plan::nft::{ChainKind, TableFamily};
@@ -56,7 +57,7 @@ pub struct Prepared {
 /// What was made, by the number of its table and its name; `None` where nothing is.
 type Made<T> = RefCell<Map<(u32, Arc<str>), Option<Arc<T>>>>;
 
-const HOOKS: usize = 7;
+pub(in super::super) const HOOKS: usize = 7;
 /// Sets with so many elements are scanned.
 const FEW: usize = 4;
 
@@ -162,6 +163,23 @@ impl Prepared {
     /// Whether no chain hangs anywhere.
     pub fn is_empty(&self) -> bool {
         self.bases.iter().flatten().all(Vec::is_empty)
+    }
+
+    /// The kinds of packets to which a base chain certainly does nothing, those aside whose header is cut off. O(rules), of 1,024
+    /// at most.
+    pub fn passing(&self, netfilter: &Netfilter, base: &Base) -> Kinds {
+        let Some(ruleset) = netfilter.ruleset() else { return Kinds::NONE };
+        let found = match base.at {
+            Position::Xt(number, place) => ruleset.xt.get(number as usize).and_then(|table| {
+                let chain = table.chains.get(place as usize)?;
+                Some(xt::passing(ruleset, table, self.xt(number)?, chain))
+            }),
+            Position::Nft(number, place) => ruleset.nft.get(number as usize).and_then(|table| {
+                let chain = table.chains.get(place as usize)?;
+                Some(nft::passing(table, self.nft(number)?, chain))
+            }),
+        };
+        found.unwrap_or(Kinds::NONE)
     }
 
     fn add(&mut self, families: &[Family], hook: Hook, kind: ChainKind, own: i32, at: Position) {
@@ -280,7 +298,8 @@ const fn families(family: TableFamily) -> &'static [Family] {
     }
 }
 
-const fn place_of(hook: Hook) -> usize {
+/// The place of a hook in a list of all.
+pub(in super::super) const fn place_of(hook: Hook) -> usize {
     match hook {
         Hook::Ingress => 0,
         Hook::Prerouting => 1,

@@ -186,7 +186,46 @@ impl Walker {
         });
         text.join(", ")
     }
+
+    /// Whether the first base chain of the packet's hook is said to let the packet pass. Checks that the plain walk then does
+    /// nothing to it, remembers nothing, and leaves nothing to chance.
+    pub(super) fn lets_pass(&mut self, packet: &Packet) -> bool {
+        let mut seen = packet.seen();
+        let bases = self.prepared.bases(packet.family(), packet.hook);
+        let base = bases.first().expect("a base chain");
+        let passing = self.prepared.passing(&self.netfilter, base);
+        if seen.is_cut_off() || !passing.contain(seen.ct_state(), seen.mark) {
+            return false;
+        }
+        let rules = Rules { netfilter: &self.netfilter, prepared: &self.prepared, mode: WalkMode::Plain };
+        let before = (seen.mark, seen.ct, seen.notrack, format!("{:?}", self.state));
+        let decision = run(base, &mut seen, rules, &mut self.state, &Machine, &mut Never, &mut ());
+        assert_eq!(decision, Decision::Accept);
+        assert_eq!((seen.mark, seen.ct, seen.notrack, format!("{:?}", self.state)), before);
+        true
+    }
 }
+
+/// Chance that nobody may ask.
+struct Never;
+
+impl Choices for Never {
+    fn pick(&mut self, point: fmt::Arguments<'_>, _: &[u64]) -> usize {
+        panic!("{point} is left to chance")
+    }
+}
+
+/// The same packet in a state of its connection, none at all for a packet that is not tracked, with a mark.
+pub(super) fn in_state(packet: Packet, state: CtState, mark: u32) -> Packet {
+    let ct = match state {
+        CtState::Invalid => None,
+        CtState::Established | CtState::Related | CtState::New | CtState::Untracked => packet.ct,
+    };
+    Packet { ct: ct.map(|ct| CtSeen { state, mark, ..ct }), mark, ..packet }
+}
+
+pub(super) const STATES: [CtState; 5] =
+    [CtState::Invalid, CtState::Established, CtState::Related, CtState::New, CtState::Untracked];
 
 /// A namespace with these chains in one table of `iptables`; names in capitals of a hook are built-in ones.
 pub(super) fn iptables(table: &str, chains: Vec<(&str, Vec<xt::Rule>)>) -> Netfilter {

@@ -55,7 +55,7 @@ impl Hits for alloc::vec::Vec<Hit> {
 /// conntrack ([`Seen::notrack`]) on the way.
 ///
 /// Costs the rules that the packet meets; with an index, in chains of more than 16 rules, only those that do not ask for
-/// another address, port or link. Allocates nothing when hits are not taken down, except to say what is not known.
+/// another address, port or link. Allocates next to nothing when hits are not taken down, except to say what is not known.
 pub fn run<H: Host + Sets, C: Choices, R: Hits>(
     base: &Base,
     seen: &mut Seen<'_>,

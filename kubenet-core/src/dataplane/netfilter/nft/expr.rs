@@ -58,6 +58,11 @@ pub(super) fn is_pure(expr: &Expr) -> bool {
     }
 }
 
+/// Whether an expression comes to one part, if to anything: it is no concatenation and gives no element's data.
+pub(super) const fn is_single(expr: &Expr) -> bool {
+    !matches!(expr, Expr::Concat(_) | Expr::Map { .. })
+}
+
 /// Whether a constant beside the expression means "one of these bits".
 pub(super) fn is_flags(expr: &Expr) -> bool {
     match expr {
@@ -85,19 +90,35 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
         'w: 'a,
         'p: 'a,
     {
-        let one = match expr {
-            Expr::Concat(parts) => {
-                let mut all = Parts::new();
-                for part in parts {
+        if let Expr::Concat(parts) = expr {
+            let mut all = Parts::new();
+            for part in parts {
+                if is_single(part) {
+                    all.push(self.single(at, part)?);
+                } else {
                     all.extend(self.eval(at, part)?);
                 }
-                return Ok(all);
             }
-            Expr::Map { key, map } => {
-                let key = self.eval(at, key)?;
-                let found = self.find(map, &key)?.ok_or(Stop::Break)?;
-                return found.parts().ok_or_else(|| unmodelled(format_args!("… map … with verdicts")));
-            }
+            return Ok(all);
+        }
+        if let Expr::Map { key, map } = expr {
+            let key = self.eval(at, key)?;
+            let found = self.find(map, &key)?.ok_or(Stop::Break)?;
+            return found.parts().ok_or_else(|| unmodelled(format_args!("… map … with verdicts")));
+        }
+        let mut parts = Parts::new();
+        parts.push(self.single(at, expr)?);
+        Ok(parts)
+    }
+
+    /// What an expression comes to that has one part ([`is_single`]).
+    pub(super) fn single<'a>(&mut self, at: &At<'a>, expr: &'a Expr) -> Value1<'a>
+    where
+        'w: 'a,
+        'p: 'a,
+    {
+        Ok(match expr {
+            Expr::Concat(_) | Expr::Map { .. } => return self.eval_one(at, expr),
             Expr::Value(value) => {
                 Part::of(value).ok_or_else(|| unmodelled(format_args!("a range of names")))?
             }
@@ -127,10 +148,7 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
             }
             Expr::Elements(_) | Expr::Named(_) => return Err(unmodelled(format_args!("a set as a value"))),
             Expr::Other(text) => return Err(unmodelled(format_args!("{text}"))),
-        };
-        let mut parts = Parts::new();
-        parts.push(one);
-        Ok(parts)
+        })
     }
 
     /// What an expression of one part comes to.
@@ -139,6 +157,9 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
         'w: 'a,
         'p: 'a,
     {
+        if is_single(expr) {
+            return self.single(at, expr);
+        }
         let mut parts = self.eval(at, expr)?;
         match (parts.pop(), parts.is_empty()) {
             (Some(part), true) => Ok(part),
@@ -325,7 +346,7 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
 }
 
 /// The bits of a list of flags.
-fn flags(values: &[Value]) -> Result<u64, Stop> {
+pub(super) fn flags(values: &[Value]) -> Result<u64, Stop> {
     values.iter().try_fold(0, |bits, value| match value {
         Value::Number(n) => Ok(bits | n),
         Value::Addr(_) | Value::Prefix(_) | Value::Range(..) | Value::Name(_) => {
@@ -378,7 +399,7 @@ pub(super) const fn type_number(kind: AddrType) -> u64 {
 }
 
 /// An operation on bits; `None` where a part is no number.
-fn binary(op: BinaryOp, left: &Part<'_>, right: &Part<'_>) -> Option<Part<'static>> {
+pub(super) fn binary(op: BinaryOp, left: &Part<'_>, right: &Part<'_>) -> Option<Part<'static>> {
     let apply = |left: u128, right: u128| {
         let by = u32::try_from(right).unwrap_or(u32::MAX);
         match op {

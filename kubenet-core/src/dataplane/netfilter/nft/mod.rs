@@ -11,6 +11,7 @@ mod expr;
 mod index;
 mod jhash;
 mod lookup;
+mod passing;
 mod set;
 mod statement;
 mod value;
@@ -31,6 +32,7 @@ use crate::plan::{Hook, Ruleset, Unknown};
 use self::lookup::At;
 
 pub(super) use self::index::required;
+pub(super) use self::passing::passing;
 pub(super) use self::set::{Dynamic, SetIndex};
 
 /// So many calls may be open (`NFT_JUMP_STACK_SIZE`); deeper rules are not loaded.
@@ -67,8 +69,8 @@ pub(super) fn run<'w, H: Host + Sets, C: Choices, R: Hits>(
                 ),
                 what_would_settle_it: "the rules as the kernel lists them: nft list ruleset".into(),
             }),
-            Step::Into(Lead { jump: true, name, frame }) => calls.jump(&name, frame),
-            Step::Into(Lead { jump: false, name, frame }) => calls.goto(&name, frame),
+            Step::Into(Lead { jump: true, name, frame }) => calls.jump(name, frame),
+            Step::Into(Lead { jump: false, name, frame }) => calls.goto(name, frame),
             Step::Done(decision) => return decision,
         };
         if let Err(unknown) = entered {
@@ -158,7 +160,17 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
         for (statement, part) in rule.statements.iter().zip(0_u32..) {
             at.part = part;
             let rest = rule.statements.get(part as usize + 1..).unwrap_or(&[]);
-            match self.statement(&at, statement) {
+            // Most statements are conditions, and most rules end at one.
+            let done = if let Statement::Match { left, op, right } = statement {
+                match self.holds(&at, left, *op, right) {
+                    Ok(true) => continue,
+                    Ok(false) => return Step::Next,
+                    Err(stop) => Err(stop),
+                }
+            } else {
+                self.statement(&at, statement)
+            };
+            match done {
                 Ok(Go::On) => {}
                 Ok(Go::Break) | Err(expr::Stop::Break) => return Step::Next,
                 Ok(Go::Step(step)) => return step,

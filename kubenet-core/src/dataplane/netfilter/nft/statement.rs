@@ -11,7 +11,7 @@ use super::super::state::Price;
 use super::super::walk::Hits;
 use super::super::xt::{describe_nat, reject_name};
 use super::super::{Decision, Host, NatKind, NatRange, Sets};
-use super::expr::{Stop, is_flags, unmodelled};
+use super::expr::{Stop, is_flags, is_single, unmodelled};
 use super::lookup::At;
 use super::value::{self, Kind, Part, Scalar};
 use super::{Go, Run};
@@ -86,33 +86,53 @@ impl<'w, 'p, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, 'p, H, C, R> {
     }
 
     /// Whether a comparison holds. `!=` with flags compares all of them, as `nft` compiles it.
-    fn holds(&mut self, at: &At<'_>, left: &Expr, op: Op, right: &Expr) -> Result<bool, Stop> {
+    pub(super) fn holds(&mut self, at: &At<'_>, left: &Expr, op: Op, right: &Expr) -> Result<bool, Stop> {
+        if is_single(left) && !matches!(right, Expr::Elements(_) | Expr::Named(_)) {
+            let part = self.single(at, left)?;
+            return self.one_holds(at, (left, &part), op, right);
+        }
         let parts = self.eval(at, left)?;
         if matches!(right, Expr::Elements(_) | Expr::Named(_)) {
             return Ok(self.find(right, &parts)?.is_some() != (op == Op::Ne));
         }
+        if let [part] = &parts[..] {
+            return self.one_holds(at, (left, part), op, right);
+        }
+        let wanted = self.eval(at, right)?;
+        if !matches!(op, Op::Implicit | Op::Eq | Op::Ne) || parts.len() != wanted.len() {
+            return Err(unlike());
+        }
+        let mut equal = true;
+        for (part, wanted) in parts.iter().zip(&wanted) {
+            equal &= self.compares(part, Op::Eq, &wanted.value())?;
+        }
+        Ok(equal != (op == Op::Ne))
+    }
+
+    /// Whether a comparison of one part holds.
+    fn one_holds(
+        &mut self,
+        at: &At<'_>,
+        (left, part): (&Expr, &Part<'_>),
+        op: Op,
+        right: &Expr,
+    ) -> Result<bool, Stop> {
         if op == Op::Implicit
             && is_flags(left)
-            && let (Ok(Part::Number(bits)), [Part::Number(left)]) = (self.eval_one(at, right), &parts[..])
+            && let (Ok(Part::Number(bits)), Part::Number(left)) = (self.eval_one(at, right), part)
         {
             return Ok(left & bits != 0);
         }
-        if let Expr::Value(constant) = right
-            && let [part] = &parts[..]
-        {
+        if let Expr::Value(constant) = right {
             return self.compares(part, op, constant);
         }
         let wanted = self.eval(at, right)?;
-        match (op, &parts[..], &wanted[..]) {
-            (Op::Lt | Op::Le | Op::Gt | Op::Ge, [part], [wanted]) => self.compares(part, op, &wanted.value()),
-            (Op::Implicit | Op::Eq | Op::Ne, parts, wanted) if parts.len() == wanted.len() => {
-                let mut equal = true;
-                for (part, wanted) in parts.iter().zip(wanted) {
-                    equal &= self.compares(part, Op::Eq, &wanted.value())?;
-                }
-                Ok(equal != (op == Op::Ne))
+        let [wanted] = &wanted[..] else { return Err(unlike()) };
+        match op {
+            Op::Lt | Op::Le | Op::Gt | Op::Ge => self.compares(part, op, &wanted.value()),
+            Op::Implicit | Op::Eq | Op::Ne => {
+                Ok(self.compares(part, Op::Eq, &wanted.value())? != (op == Op::Ne))
             }
-            _ => Err(unmodelled(format_args!("a comparison of unlike values"))),
         }
     }
 
@@ -311,4 +331,8 @@ fn describe(text: &mut String, before: &str, value: &Value) {
         Value::Range(..) => write!(text, "{before}…"),
         Value::Name(name) => write!(text, "{before}{name}"),
     };
+}
+
+fn unlike() -> Stop {
+    unmodelled(format_args!("a comparison of unlike values"))
 }

@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::super::testing::{Packet, Walker, element, nft, set};
+use super::super::testing::{Packet, STATES, Walker, element, in_state, nft, set};
 use super::*;
 use crate::addr::Family;
 use crate::dataplane::choices::{Probability, Seeded, explore};
-use crate::plan::netfilter::{LimitRate, NatFlags, Reject};
+use crate::plan::netfilter::{CtState, LimitRate, NatFlags, Reject};
 use crate::plan::nft::{
     BinaryOp, CtKey, Data, Element, Expr, FibKey, FibResult, Field, Meta, Nat, Op, Set, SetOp, Value,
 };
@@ -444,6 +444,68 @@ proptest! {
         });
         prop_assert_eq!(all(WalkMode::Plain).runs, all(WalkMode::Indexed).runs);
     }
+
+    #[test]
+    fn a_chain_that_lets_a_packet_pass_does_nothing_to_it(
+        base in proptest::collection::vec(random_stateful_rule(), 0..8),
+        inner in proptest::collection::vec(random_stateful_rule(), 0..4),
+        state in prop::sample::select(&STATES[..]),
+        mark in 0..2_u32,
+        last in 0..4_u8,
+    ) {
+        let netfilter = nft(TableFamily::Inet, vec![], vec![("prerouting", base), ("a", inner)]);
+        let packet = Packet::new(&format!("tcp 10.0.0.{last} 1 10.0.0.1 80"));
+        Walker::new(netfilter).lets_pass(&in_state(packet, state, mark));
+    }
+}
+
+/// Rules most of which ask for a state or a mark.
+fn random_stateful_rule() -> impl Strategy<Value = Vec<Statement>> {
+    let bits = || prop::sample::select(&STATES[..]).prop_map(|state| u64::from(state.bit()));
+    let op = || prop::sample::select(vec![Op::Implicit, Op::Eq, Op::Ne]);
+    let state = prop_oneof![
+        (bits(), bits(), op(), any::<bool>()).prop_map(|(one, other, op, flags)| {
+            let right = if flags {
+                Expr::Flags(vec![Value::Number(one), Value::Number(other)])
+            } else {
+                number(one | other)
+            };
+            Statement::Match { left: Expr::Ct { original: None, key: CtKey::State }, op, right }
+        }),
+        (0..2_u64, op(), any::<bool>()).prop_map(|(bit, op, masked)| {
+            let mark = Expr::Meta(Meta::Mark);
+            let and =
+                |left| Expr::Binary { op: BinaryOp::And, left: Box::new(left), right: Box::new(number(1)) };
+            Statement::Match { left: if masked { and(mark) } else { mark }, op, right: number(bit) }
+        }),
+    ];
+    (random_rule(), proptest::collection::vec(state, 0..3), any::<bool>()).prop_map(
+        |(rule, states, first)| {
+            let (mut all, end) = (rule, states);
+            let at = if first { 0 } else { all.len() - 1 };
+            all.splice(at..at, end);
+            all
+        },
+    )
+}
+
+#[test]
+fn an_established_packet_passes_rules_for_new_ones_and_for_marks() {
+    let state = |bits| is(Expr::Ct { original: None, key: CtKey::State }, number(bits));
+    let new = u64::from(CtState::New.bit());
+    let jump = |name: &str| verdict(Verdict::Jump(name.into()));
+    let base = vec![
+        vec![state(new), jump("not-there")],
+        vec![jump("a")],
+        vec![state(u64::from(CtState::Established.bit())), verdict(Verdict::Accept)],
+    ];
+    let inner = vec![vec![is(Expr::Meta(Meta::Mark), number(0x4000)), verdict(Verdict::Drop)]];
+    let chains = vec![("prerouting", base), ("a", inner)];
+    let mut walker = Walker::new(nft(TableFamily::Inet, vec![], chains));
+    let of = |state, mark| in_state(Packet::new(PACKET), state, mark);
+    assert!(walker.lets_pass(&of(CtState::Established, 0)));
+    assert!(!walker.lets_pass(&of(CtState::Established, 1)));
+    assert!(!walker.lets_pass(&of(CtState::New, 0)));
 }
 
 #[test]

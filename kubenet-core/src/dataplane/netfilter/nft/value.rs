@@ -105,7 +105,11 @@ pub(super) fn parts_of(data: &Data) -> Option<Parts<'_>> {
 
 /// The key that parts make; `None` when one of them is a range.
 pub(super) fn key_of<'a>(parts: &'a [Part<'_>]) -> Option<Key<'a>> {
-    parts.iter().map(Part::scalar).collect()
+    let mut key = Key::with_capacity(parts.len());
+    for part in parts {
+        key.push(part.scalar()?);
+    }
+    Some(key)
 }
 
 fn bits_of(addr: IpAddr) -> Scalar<'static> {

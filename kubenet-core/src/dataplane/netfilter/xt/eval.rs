@@ -290,7 +290,7 @@ fn is_one_of(types: &[AddrType], addr: IpAddr, link: Option<&str>, host: &impl H
     true
 }
 
-const fn is_mark(wanted: &Inv<Masked>, mark: u32) -> bool {
+pub(super) const fn is_mark(wanted: &Inv<Masked>, mark: u32) -> bool {
     (mark & wanted.value.mask == wanted.value.value) != wanted.not
 }
 

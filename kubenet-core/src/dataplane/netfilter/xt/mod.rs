@@ -9,6 +9,7 @@
 
 mod eval;
 mod index;
+mod passing;
 mod target;
 
 use alloc::format;
@@ -24,6 +25,7 @@ use crate::plan::xt::{Chain, Inv, Match, Policy, Rule, Statistic, Table, Target}
 use crate::plan::{Ruleset, Truth, Unknown};
 
 pub(super) use self::index::required;
+pub(super) use self::passing::passing;
 pub(super) use self::target::{describe_nat, reject_name};
 
 /// Runs one built-in chain.
@@ -49,8 +51,8 @@ pub(super) fn run<'w, H: Host + Sets, C: Choices, R: Hits>(
             Step::Next => continue,
             Step::Return if calls.leave() => continue,
             Step::Return => return run.policy(base),
-            Step::Into(Lead { jump: true, name, frame }) => calls.jump(&name, frame),
-            Step::Into(Lead { jump: false, name, frame }) => calls.goto(&name, frame),
+            Step::Into(Lead { jump: true, name, frame }) => calls.jump(name, frame),
+            Step::Into(Lead { jump: false, name, frame }) => calls.goto(name, frame),
             Step::Done(decision) => return decision,
         };
         if let Err(unknown) = entered {
@@ -183,10 +185,10 @@ impl<'w, H: Host + Sets, C: Choices, R: Hits> Run<'w, '_, '_, H, C, R> {
     /// Which of the rules from `first` on chance takes, if any: those that follow and whose other matches hold take part.
     /// The walk goes on behind the rule that is taken, or behind them all.
     fn one_of(&mut self, frame: &mut Frame<'w, Chain>, first: u32, share: Inv<u32>) -> Option<u32> {
-        let begin = frame.cursor;
+        let begin = frame.cursor.clone();
         self.walk.state.shares.begin();
         let _ = self.walk.state.shares.take(share_of(share));
-        let (mut ahead, mut last) = (begin, first);
+        let (mut ahead, mut last) = (begin.clone(), first);
         while let Some(at) = ahead.next() {
             let Some(rule) = frame.chain.rules.get(at as usize) else { break };
             match self.share_ahead(rule) {

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::super::Prepared;
-use super::super::testing::{Packet, Walker, iptables, rule};
+use super::super::testing::{Packet, STATES, Walker, in_state, iptables, rule};
 use super::*;
 use crate::dataplane::choices::{Probability, Seeded, explore};
 use crate::plan::netfilter::{CtState, CtStatus, LimitRate, NatFlags, PortRange, Reject};
@@ -495,4 +495,66 @@ proptest! {
         let (plain, indexed) = (all(WalkMode::Plain), all(WalkMode::Indexed));
         prop_assert_eq!(plain.runs, indexed.runs);
     }
+
+    #[test]
+    fn a_chain_that_lets_a_packet_pass_does_nothing_to_it(
+        base in proptest::collection::vec(random_stateful_rule(), 0..8),
+        inner in proptest::collection::vec(random_stateful_rule(), 0..4),
+        packet in random_packet(),
+        state in prop::sample::select(&STATES[..]),
+        mark in 0..2_u32,
+        cut in any::<bool>(),
+    ) {
+        let netfilter = iptables("mangle", vec![("PREROUTING", base), ("A", inner)]);
+        let mut packet = in_state(packet, state, mark);
+        packet.ip.ports = packet.ip.ports.filter(|_| !cut);
+        Walker::new(netfilter).lets_pass(&packet);
+    }
+}
+
+/// Rules most of which ask for a state or a mark.
+fn random_stateful_rule() -> impl Strategy<Value = Rule> {
+    let states = || proptest::collection::vec(prop::sample::select(&STATES[..]), 1..3);
+    let state = prop_oneof![
+        (states(), any::<bool>()).prop_map(|(value, not)| Match::State(Inv { not, value })),
+        (states(), any::<bool>(), any::<bool>()).prop_map(|(states, nat, not)| {
+            let statuses = if nat { vec![CtStatus::Dnat] } else { Vec::new() };
+            let state = Some(Inv { not, value: (states, statuses) });
+            Match::Conntrack(Box::new(Conntrack { state, ..Conntrack::default() }))
+        }),
+        (0..2_u32, any::<bool>())
+            .prop_map(|(value, not)| Match::Mark(Inv { not, value: Masked { value, mask: 1 } })),
+    ];
+    (random_rule(), proptest::collection::vec(state, 0..3), any::<bool>()).prop_map(|(rule, states, last)| {
+        let (mut matches, states) = if last { (rule.matches, states) } else { (states, rule.matches) };
+        matches.extend(states);
+        Rule { matches, ..rule }
+    })
+}
+
+#[test]
+fn an_established_packet_passes_rules_for_new_ones_and_for_marks() {
+    let states = |not, states: &[CtState]| Match::State(Inv { not, value: states.to_vec() });
+    let (new, old) = (states(false, &[CtState::New]), states(true, &[CtState::Established]));
+    let marked = Match::Mark(Inv::is(Masked { value: 0x4000, mask: 0x4000 }));
+    let base = vec![
+        rule([new], jump("NOT-THERE")),
+        rule([], jump("A")),
+        rule([old, other()], Target::Drop),
+        rule([states(false, &[CtState::Established])], Target::Accept),
+    ];
+    let inner = vec![rule([marked], Target::Drop), rule([other()], None)];
+    let mut walker = Walker::new(iptables("mangle", vec![("PREROUTING", base), ("A", inner)]));
+    let of = |state, mark| in_state(Packet::new(PACKET), state, mark);
+    assert!(walker.lets_pass(&of(CtState::Established, 0)));
+    assert!(!walker.lets_pass(&of(CtState::Established, 1)));
+    assert!(!walker.lets_pass(&of(CtState::Related, 0)));
+    assert!(!walker.lets_pass(&of(CtState::New, 0)));
+}
+
+#[test]
+fn chains_that_lead_in_a_circle_let_nothing_pass() {
+    let chains = vec![("PREROUTING", vec![rule([], jump("A"))]), ("A", vec![rule([], jump("A"))])];
+    let mut walker = Walker::new(iptables("mangle", chains));
+    assert!(!walker.lets_pass(&Packet::new(PACKET)));
 }
