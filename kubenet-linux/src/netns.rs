@@ -38,6 +38,16 @@ impl Netns {
         Ok(Self { file: File::open(path)?.into(), path: Some(path.into()) })
     }
 
+    /// Whether it is a namespace, and not a plain file where one was to be mounted.
+    ///
+    /// # Errors
+    ///
+    /// Where the system cannot say.
+    pub fn is_one(&self) -> io::Result<bool> {
+        const NSFS_MAGIC: i64 = 0x6e73_6673;
+        Ok(i64::from(rustix::fs::fstatfs(&self.file)?.f_type) == NSFS_MAGIC)
+    }
+
     /// A new one without a name: it ends with the last file descriptor, thread and link that are in it.
     ///
     /// # Errors

@@ -64,6 +64,11 @@ pub fn run(netns: &Netns, program: &str, arguments: &[&str], input: &str) -> Res
     Err(ToolError::Failed { line: line(), said })
 }
 
+/// Whether a tool is on this machine.
+pub fn is_installed(program: &str) -> bool {
+    std::env::split_paths(&path()).any(|folder| folder.join(program).is_file())
+}
+
 fn fed(command: &mut Command, input: &str) -> io::Result<Output> {
     let mut child = command.process_group(0).spawn()?;
     let stdin = child.stdin.take();

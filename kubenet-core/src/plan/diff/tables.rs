@@ -131,6 +131,9 @@ struct RuleId<'p> {
     action: (u8, u32),
 }
 
+/// All that makes a forwarding entry what it is.
+type FdbId<'p> = (Arc<str>, MacAddr, Option<IpAddr>, Option<&'p str>);
+
 /// What a namespace holds of its own doing, by what makes each thing what it is.
 #[derive(Default)]
 struct Tables<'p> {
@@ -138,7 +141,7 @@ struct Tables<'p> {
     routes: BTreeMap<RouteId<'p>, &'p Route>,
     rules: BTreeMap<RuleId<'p>, &'p IpRule>,
     neighbours: BTreeMap<(&'p str, IpAddr, Option<MacAddr>), &'p Neighbour>,
-    fdb: BTreeMap<(Arc<str>, MacAddr, Option<IpAddr>, Option<&'p str>), &'p FdbEntry>,
+    fdb: BTreeMap<FdbId<'p>, &'p FdbEntry>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -145,7 +145,7 @@ fn mutate(plan: &mut MachinePlan, what: u8, at: usize) {
             .for_each(|it| it.mac = it.mac.map(|mac| mac.to_string().parse().unwrap_or(mac))),
         13 => netns.neighbours.iter_mut().for_each(|it| it.state = NeighbourState::Permanent),
         14 => netns.routes.iter_mut().for_each(|route| route.metric += 1),
-        15 if at % count > 0 => {
+        15 if !at.is_multiple_of(count) => {
             // A pod goes, with both ends of its pair.
             let place = at % count;
             plan.netns.remove(place);

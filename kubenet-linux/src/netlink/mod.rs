@@ -1,0 +1,186 @@
+//! A machine of this kernel: its namespaces, observed and changed by netlink, `/proc/sys` and the tools of rulesets.
+//!
+//! In: changes. Out: the same in the kernel, or the first that was refused. Requests of many links, addresses and routes go in one
+//! send; nothing is started for them. Ours are links with the alias `kubenet`, addresses, routing rules and neighbours with the
+//! protocol 107, and what the plan names; a link without the mark is never set and never removed, `lo` aside.
+
+mod apply;
+mod decode;
+mod encode;
+mod observe;
+mod own;
+mod socket;
+mod sysctl;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kubenet_core::plan::{Change, MachineKind, MachinePlan, What};
+
+use self::socket::{Request, Route};
+use crate::kernel::{Error, Kernel};
+use crate::netns::Netns;
+use crate::rules::Tools;
+use crate::wiring::Wiring;
+
+/// Where the other namespaces of a machine are mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// The folder; `/run/netns` for `ip netns`.
+    pub folder: PathBuf,
+    /// What the names of its files begin with. The namespace's name follows, with `_` for `/`.
+    pub prefix: String,
+}
+
+impl Others {
+    /// The file of a namespace.
+    pub fn path(&self, netns: &str) -> PathBuf {
+        self.folder.join(format!("{}{}", self.prefix, netns.replace('/', "_")))
+    }
+}
+
+/// A machine of this kernel.
+pub struct Netlink {
+    machine: Arc<str>,
+    host: Arc<Netns>,
+    others: Others,
+    wiring: Box<dyn Wiring + Send>,
+    tools: Tools,
+    spaces: BTreeMap<Arc<str>, Space>,
+    /// Namespaces at the far ends of cables, by the number that the kernel gives them.
+    far: BTreeMap<u64, Space>,
+    /// Sysctls that cannot be set here.
+    fixed: BTreeSet<(Arc<str>, Arc<str>)>,
+    warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Netlink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = f.debug_struct("Netlink");
+        out.field("machine", &self.machine).field("host", &self.host).field("others", &self.others);
+        out.finish_non_exhaustive()
+    }
+}
+
+impl Netlink {
+    /// A machine by its name, its own namespace, where its others are, and what its NICs are plugged into.
+    pub fn new(
+        machine: impl Into<Arc<str>>,
+        host: Netns,
+        others: Others,
+        wiring: Box<dyn Wiring + Send>,
+    ) -> Self {
+        Self {
+            machine: machine.into(),
+            host: Arc::new(host),
+            others,
+            wiring,
+            tools: Tools::probe(),
+            spaces: BTreeMap::new(),
+            far: BTreeMap::new(),
+            fixed: BTreeSet::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The tools that rulesets are loaded and listed with.
+    pub const fn tools_mut(&mut self) -> &mut Tools {
+        &mut self.tools
+    }
+
+    /// What went otherwise than it was asked for, and what could not be seen, since this was asked last.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn warn(&mut self, text: String) {
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+    }
+
+    /// The namespace with this name, opened where it was not.
+    fn space(&mut self, name: &Arc<str>) -> io::Result<&mut Space> {
+        use std::collections::btree_map::Entry;
+        match self.spaces.entry(name.clone()) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let netns = match name.is_empty() {
+                    true => self.host.clone(),
+                    false => Arc::new(Netns::open(&self.others.path(name))?),
+                };
+                Ok(entry.insert(Space::open(netns)?))
+            }
+        }
+    }
+
+    /// The other namespaces that are there, by the names of their files.
+    fn others(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        let listing = match fs::read_dir(&self.others.folder) {
+            Ok(listing) => listing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            Err(error) => return Err(error),
+        };
+        for entry in listing {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            names.extend(
+                name.strip_prefix(&*self.others.prefix).filter(|rest| !rest.is_empty()).map(String::from),
+            );
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn empty(&self) -> MachinePlan {
+        let origin = own::seen();
+        MachinePlan { name: self.machine.clone(), kind: MachineKind::Node, netns: Vec::new(), origin }
+    }
+}
+
+impl Kernel for Netlink {
+    fn observe(&mut self) -> Result<MachinePlan, Error> {
+        observe::observe(self)
+    }
+
+    fn apply(&mut self, changes: &[Change]) -> Result<(), Error> {
+        apply::apply(self, changes)
+    }
+
+    fn can(&self, change: &Change) -> bool {
+        match &change.what {
+            What::Sysctl { key, .. } => !self.fixed.contains(&(change.netns.clone(), key.clone())),
+            _ => true,
+        }
+    }
+}
+
+/// A namespace with a socket in it.
+#[derive(Debug)]
+struct Space {
+    netns: Arc<Netns>,
+    route: Route,
+    /// Its links by name, as they were last listed.
+    links: Option<BTreeMap<String, decode::Row>>,
+    /// Requests that are not sent yet, with the places of their changes.
+    queue: Vec<(usize, Request)>,
+    /// Sysctls that are not written yet.
+    files: Vec<(usize, Arc<str>, u32)>,
+}
+
+impl Space {
+    fn open(netns: Arc<Netns>) -> io::Result<Self> {
+        let route = Route::open(&netns)?;
+        Ok(Self { netns, route, links: None, queue: Vec::new(), files: Vec::new() })
+    }
+
+    fn links(&mut self) -> io::Result<&BTreeMap<String, decode::Row>> {
+        if self.links.is_none() {
+            self.links = Some(decode::links(&mut self.route)?);
+        }
+        Ok(self.links.get_or_insert_default())
+    }
+}

@@ -1,0 +1,241 @@
+//! Changes of rulesets as the text that a tool is fed with.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use kubenet_core::origin::Origin;
+use kubenet_core::plan::nft::{self, TableFamily};
+use kubenet_core::plan::{
+    Family, IpSet, IpSetEntry, IpSetKind, IpsetChange, IpvsChange, NftChange, NftEdit, Scheduler, VirtualId,
+    VirtualServer, XtBuiltin, XtChange, XtEdit, xt,
+};
+use kubenet_core::text::{ipset as ipset_text, iptables_save, ipvsadm, nft as nft_text};
+
+/// One transaction of `nft -f`.
+pub(super) fn nft(change: &NftChange) -> String {
+    let mut out = String::new();
+    let removed = change.removed.iter().map(|(family, name)| (*family, name));
+    let anew = change.added.iter().map(|table| (table.family, &table.name));
+    for (family, name) in removed.chain(anew) {
+        // Adding what is there does nothing, so that deleting it always can.
+        let add = nft_text::render_feed(&[table(family, name)]);
+        out.push_str(&add);
+        out.push_str(&add.replacen("add ", "delete ", 1));
+    }
+    out.push_str(&nft_text::render_feed(&change.added));
+    change.edited.iter().for_each(|edit| edit_nft(edit, &mut out));
+    out
+}
+
+fn table(family: TableFamily, name: &Arc<str>) -> nft::Table {
+    nft::Table {
+        family,
+        name: name.clone(),
+        flags: Vec::new(),
+        comment: None,
+        sets: Vec::new(),
+        chains: Vec::new(),
+        others: Vec::new(),
+        origin: Origin::implied("kubenet"),
+    }
+}
+
+fn edit_nft(edit: &NftEdit, out: &mut String) {
+    let empty = || table(edit.family, &edit.table);
+    // The lines of commands for these sets and chains that begin so.
+    let lines = |sets: Vec<Arc<nft::Set>>, chains: Vec<Arc<nft::Chain>>, begin: &[&str]| -> Vec<String> {
+        let text = nft_text::render_feed(&[nft::Table { sets, chains, ..empty() }]);
+        let fits = |line: &&str| begin.iter().any(|begin| line.starts_with(begin));
+        text.lines().filter(fits).map(String::from).collect()
+    };
+    let named = |name: &Arc<str>| {
+        Arc::new(nft::Chain { name: name.clone(), base: None, comment: None, rules: Vec::new() })
+    };
+    let mut push = |lines: Vec<String>, from: &str, to: &str| {
+        for line in lines {
+            let line = line.strip_prefix(from).map_or(line.clone(), |rest| format!("{to}{rest}"));
+            out.push_str(&line);
+            out.push('\n');
+        }
+    };
+    let going: Vec<Arc<nft::Chain>> = edit.chains_removed.iter().map(named).collect();
+    let replaced: Vec<Arc<nft::Chain>> =
+        edit.chains_replaced.iter().map(|chain| named(&chain.name)).collect();
+    push(
+        lines(edit.sets_added.clone(), edit.chains_added.clone(), &["add chain ", "add set ", "add map "]),
+        "",
+        "",
+    );
+    push(lines(Vec::new(), going.clone(), &["add chain "]), "add ", "flush ");
+    push(lines(Vec::new(), replaced, &["add chain "]), "add ", "flush ");
+    let less = edit.elements_removed.iter().map(|set| {
+        let bare = set.elements.iter().map(|element| nft::Element {
+            timeout_ms: None,
+            expires_ms: None,
+            statements: None,
+            comment: None,
+            ..element.clone()
+        });
+        Arc::new(nft::Set { elements: bare.collect(), ..set.clone() })
+    });
+    push(lines(less.collect(), Vec::new(), &["add element "]), "add ", "delete ");
+    let more: Vec<Arc<nft::Set>> =
+        edit.sets_added.iter().cloned().chain(edit.elements_added.iter().cloned().map(Arc::new)).collect();
+    let written: Vec<Arc<nft::Chain>> =
+        edit.chains_added.iter().chain(&edit.chains_replaced).cloned().collect();
+    push(lines(more, written, &["add rule ", "add element "]), "", "");
+    let gone = |set: &Arc<nft::Set>| {
+        let line = lines(vec![set.clone()], Vec::new(), &["add set ", "add map "]);
+        line.into_iter()
+            .map(|line| line.split(" {").next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    push(edit.sets_removed.iter().flat_map(gone).collect(), "add ", "delete ");
+    push(lines(Vec::new(), going, &["add chain "]), "add ", "delete ");
+}
+
+/// One transaction of `iptables-restore --noflush`.
+pub(super) fn xt(change: &XtChange) -> String {
+    change.tables.iter().map(|edit| edit_xt(edit, change.family)).collect()
+}
+
+fn edit_xt(edit: &XtEdit, family: Family) -> String {
+    let mut chains: Vec<Arc<xt::Chain>> = edit.chains.clone();
+    let empty = |name: &Arc<str>| {
+        Arc::new(xt::Chain { name: name.clone(), policy: None, counters: Some((0, 0)), rules: Vec::new() })
+    };
+    chains.extend(edit.removed.iter().map(empty));
+    let whole = |chains: Vec<Arc<xt::Chain>>| {
+        let table = xt::Table { family, name: edit.table.clone(), chains };
+        iptables_save::render_restore(&[table], iptables_save::Marks::Padded)
+    };
+    let mut out = String::new();
+    let text = whole(chains);
+    let (head, rules) =
+        text.split_at(text.find("\n-A ").or(text.find("\nCOMMIT")).map_or(text.len(), |at| at + 1));
+    out.push_str(head);
+    for builtin in &edit.builtin {
+        if let Some(policy) = builtin.policy {
+            let policy = if policy == xt::Policy::Drop { "DROP" } else { "ACCEPT" };
+            _ = writeln!(out, ":{} {policy} [0:0]", builtin.chain);
+        }
+    }
+    for builtin in &edit.builtin {
+        let bodies = |rules: &[xt::Rule]| bodies(&whole(vec![of(builtin, rules)]));
+        for (begin, rest) in bodies(&builtin.removed) {
+            _ = writeln!(out, "-D {begin} {rest}");
+        }
+        for (place, (begin, rest)) in bodies(&builtin.inserted).into_iter().enumerate() {
+            _ = writeln!(out, "-I {begin} {} {rest}", place + 1);
+        }
+    }
+    out.push_str(rules.strip_suffix("COMMIT\n").unwrap_or(rules));
+    for name in &edit.removed {
+        let line = whole(vec![empty(name)]);
+        let word = line
+            .lines()
+            .find_map(|line| line.strip_prefix(':'))
+            .and_then(|line| line.strip_suffix(" - [0:0]"));
+        _ = writeln!(out, "-X {}", word.unwrap_or(name));
+    }
+    out.push_str("COMMIT\n");
+    out
+}
+
+fn of(builtin: &XtBuiltin, rules: &[xt::Rule]) -> Arc<xt::Chain> {
+    let (name, policy) = (builtin.chain.clone(), Some(xt::Policy::Accept));
+    Arc::new(xt::Chain { name, policy, counters: Some((0, 0)), rules: rules.to_vec() })
+}
+
+/// The chain and the rest of every rule of a text.
+fn bodies(text: &str) -> Vec<(String, String)> {
+    let rules = text.lines().filter_map(|line| line.strip_prefix("-A ")?.split_once(' '));
+    rules.map(|(chain, rest)| (chain.into(), rest.into())).collect()
+}
+
+/// What `ipset restore -exist` is fed with. Sets that go are not in it.
+pub(super) fn ipset(change: &IpsetChange) -> String {
+    let mut out = String::new();
+    for set in &change.added {
+        let (create, adds) = split(set);
+        let name = word_of(&create, set.kind);
+        // A set of this name with other entries may be left from before.
+        _ = write!(out, "{create}flush {name}\n{adds}");
+    }
+    for edit in &change.edited {
+        let bare = edit.removed.iter().map(|it| IpSetEntry::new(it.parts.clone(), it.origin.clone()));
+        let less = IpSet { entries: bare.collect(), ..(*edit.set).clone() };
+        let more = IpSet { entries: edit.added.clone(), ..(*edit.set).clone() };
+        for line in split(&less).1.lines() {
+            _ = writeln!(out, "del{}", line.strip_prefix("add").unwrap_or(line));
+        }
+        out.push_str(&split(&more).1);
+    }
+    out
+}
+
+fn split(set: &IpSet) -> (String, String) {
+    let text = ipset_text::render(std::slice::from_ref(set));
+    let at = text.find('\n').map_or(text.len(), |at| at + 1);
+    let (create, adds) = text.split_at(at);
+    (create.into(), adds.into())
+}
+
+fn word_of(create: &str, kind: IpSetKind) -> &str {
+    let rest = create.strip_prefix("create ").unwrap_or(create);
+    rest.find(&format!(" {}", kind.as_str())).map_or(rest, |at| &rest[..at])
+}
+
+/// What `ipvsadm --restore` is fed with.
+pub(super) fn ipvs(change: &IpvsChange) -> String {
+    let mut out = String::new();
+    for id in &change.removed {
+        let line = ipvsadm::render(&[service(*id)]);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        // `-A -t 10.0.0.1:80 -s rr`; of a mark, the family follows.
+        let six = if words.contains(&"-6") { " -6" } else { "" };
+        if let [_, kind, end, ..] = &words[..] {
+            _ = writeln!(out, "-D {kind} {end}{six}");
+        }
+    }
+    out.push_str(&ipvsadm::render(&change.added));
+    for (old, new) in &change.edited {
+        edit_ipvs(old, new, &mut out);
+    }
+    out
+}
+
+fn service(id: VirtualId) -> VirtualServer {
+    VirtualServer::new(id, Scheduler::Rr, Origin::implied("kubenet"))
+}
+
+fn edit_ipvs(old: &VirtualServer, new: &VirtualServer, out: &mut String) {
+    let head = |of: &VirtualServer| ipvsadm::render(&[VirtualServer { servers: Vec::new(), ..of.clone() }]);
+    if head(old) != head(new) {
+        out.push_str(&head(new).replacen("-A", "-E", 1));
+    }
+    // One line for each real server, by what it is of and where it is.
+    let lines = |of: &VirtualServer| -> Vec<(String, String)> {
+        let text = ipvsadm::render(std::slice::from_ref(of));
+        let real = text.lines().filter(|line| line.starts_with("-a "));
+        real.filter_map(|line| {
+            let at = line.find(" -r ")? + 4;
+            let end = line[at..].find(' ').map_or(line.len(), |length| at + length);
+            Some((line[..end].to_owned(), line.to_owned()))
+        })
+        .collect()
+    };
+    let (was, shall) = (lines(old), lines(new));
+    let keys: BTreeSet<&str> = shall.iter().map(|(key, _)| &**key).collect();
+    for (key, _) in was.iter().filter(|(key, _)| !keys.contains(&**key)) {
+        _ = writeln!(out, "{}", key.replacen("-a", "-d", 1));
+    }
+    for (key, line) in &shall {
+        match was.iter().find(|(other, _)| other == key) {
+            None => _ = writeln!(out, "{line}"),
+            Some((_, before)) if before != line => _ = writeln!(out, "{}", line.replacen("-a", "-e", 1)),
+            Some(_) => {}
+        }
+    }
+}
