@@ -8,6 +8,7 @@
 mod fake;
 pub mod guest;
 mod kernel;
+pub mod lab;
 mod netlink;
 pub mod netns;
 pub mod parity;

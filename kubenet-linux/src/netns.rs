@@ -103,12 +103,17 @@ impl Netns {
         self.path.as_deref()
     }
 
-    /// Moves the calling thread into it.
+    /// Moves the calling thread into it, if it is not there yet.
     ///
     /// # Errors
     ///
     /// `EPERM` without `CAP_SYS_ADMIN` over it.
     pub fn enter(&self) -> io::Result<()> {
+        let here = rustix::fs::stat("/proc/thread-self/ns/net")?;
+        let there = rustix::fs::fstat(&self.file)?;
+        if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino) {
+            return Ok(());
+        }
         let kind = Some(LinkNameSpaceType::Network);
         Ok(rustix::thread::move_into_link_name_space(self.file.as_fd(), kind)?)
     }
