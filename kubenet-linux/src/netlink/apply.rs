@@ -230,7 +230,7 @@ impl Turn<'_> {
                     mac: kubenet_core::addr::MacAddr::ZERO,
                     mtu: link.mtu_bytes,
                 };
-                let make = new.veth(&other, cable.netns.as_fd().as_raw_fd(), true);
+                let make = new.veth(&other, cable.netns.as_fd().as_raw_fd(), false);
                 self.after.cables.push((place, cable));
                 make
             }
