@@ -109,9 +109,10 @@ impl Netns {
     ///
     /// `EPERM` without `CAP_SYS_ADMIN` over it.
     pub fn enter(&self) -> io::Result<()> {
-        let here = rustix::fs::stat("/proc/thread-self/ns/net")?;
         let there = rustix::fs::fstat(&self.file)?;
-        if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino) {
+        // A thread outside of the PID namespace of `/proc` is not in it.
+        let here = rustix::fs::stat("/proc/thread-self/ns/net");
+        if here.is_ok_and(|here| (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)) {
             return Ok(());
         }
         let kind = Some(LinkNameSpaceType::Network);

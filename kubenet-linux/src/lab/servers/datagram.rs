@@ -66,17 +66,17 @@ fn receive_now(socket: &UdpSocket, bytes: &mut [u8]) -> io::Result<(usize, Socke
     let message =
         recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
     let from = message.address.as_ref().and_then(std_addr).ok_or(io::ErrorKind::InvalidData)?;
-    let to = message.cmsgs()?.find_map(|one| match one {
-        ControlMessageOwned::Ipv4PacketInfo(info) => Some(To {
-            addr: Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into(),
-            link: u32::try_from(info.ipi_ifindex).unwrap_or(0),
-        }),
-        ControlMessageOwned::Ipv6PacketInfo(info) => {
-            Some(To { addr: Ipv6Addr::from(info.ipi6_addr.s6_addr).into(), link: info.ipi6_ifindex })
-        }
-        _ => None,
-    });
+    let to = message.cmsgs()?.find_map(|one| sent_to(&one));
     Ok((message.bytes, from, to))
+}
+
+fn sent_to(message: &ControlMessageOwned) -> Option<To> {
+    if let ControlMessageOwned::Ipv4PacketInfo(info) = message {
+        let addr = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into();
+        return Some(To { addr, link: u32::try_from(info.ipi_ifindex).unwrap_or(0) });
+    }
+    let ControlMessageOwned::Ipv6PacketInfo(info) = message else { return None };
+    Some(To { addr: Ipv6Addr::from(info.ipi6_addr.s6_addr).into(), link: info.ipi6_ifindex })
 }
 
 fn std_addr(addr: &SockaddrStorage) -> Option<SocketAddr> {

@@ -43,7 +43,10 @@ impl Proxy {
             std::num::NonZeroU32::new(ether_type.to_be().into()).map(rustix::net::Protocol::from_raw);
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, protocol)?;
-        Ok(tokio::spawn(serve(AsyncFd::new(socket)?, self.clone(), link)))
+        #[expect(unsafe_code, reason = "tokio cannot know that a file descriptor stays the same")]
+        // SAFETY: the socket is owned by what waits for it, and an `OwnedFd` is one descriptor for life.
+        let socket = unsafe { AsyncFd::register(socket) }?;
+        Ok(tokio::spawn(serve(socket, self.clone(), link)))
     }
 
     /// The answer to a frame, if it asks for the address.

@@ -167,7 +167,7 @@ fn a_relay_of_datagrams_keeps_a_client_to_its_backend_until_it_is_idle() {
     let client = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
     client.set_read_timeout(Some(WAIT)).expect("a timeout");
     client.connect(("127.0.0.1", front)).expect("connected");
-    let mut ask = || {
+    let ask = || {
         let before = lab.servers.records().since(0).len() as u64;
         client.send(b"hello").expect("sent");
         client.recv(&mut [0; 16]).expect("an answer");
