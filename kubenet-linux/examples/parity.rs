@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,8 +21,8 @@ use kubenet_linux::parity::suite::{Labs, Standing, Suite};
 struct Here;
 
 impl Labs for Here {
-    fn up(&mut self, network: &Network) -> Result<Standing, String> {
-        let options = Options { outside: kubenet_linux::parity::draw::OUTSIDE.to_vec(), ..Options::default() };
+    fn up(&mut self, network: &Network, outside: &[IpAddr]) -> Result<Standing, String> {
+        let options = Options { outside: outside.to_vec(), ..Options::default() };
         let lab = Lab::up(network, &options).map_err(|error| error.to_string())?;
         let mut spaces = BTreeMap::new();
         for machine in lab.machines() {

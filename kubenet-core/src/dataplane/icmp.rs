@@ -4,6 +4,7 @@
 //! error may be sent); spec/linux.md §6. Not modelled: rate limits, accepting redirects.
 
 use alloc::format;
+use core::net::IpAddr;
 
 use super::choices::Choices;
 use super::event::{EventId, EventKind, FlowKind, Recorder, Stage};
@@ -20,7 +21,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     pub(super) fn icmp_error(&mut self, about: Skb, cause: EventId, error: IcmpError) {
         let Some(ip) = about.ip().copied() else { return };
         let later_fragment = ip.fragment.is_some_and(|(offset, ..)| offset != 0);
-        let group = ip.dst.is_multicast() || matches!(ip.dst, core::net::IpAddr::V4(a) if a.is_broadcast());
+        // What was for everybody, by its address or by its frame, gets no error (`icmp_send`, `icmp6_send`).
+        let broadcast =
+            |addr| matches!(addr, IpAddr::V4(a) if a.is_broadcast() || self.st.broadcast.contains_key(&a));
+        let for_all = packet::destination_mac(&about.bytes).is_multicast();
+        let group = ip.dst.is_multicast() || broadcast(ip.dst) || for_all;
         if later_fragment
             || group
             || ip.src.is_unspecified()

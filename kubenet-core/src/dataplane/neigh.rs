@@ -22,7 +22,7 @@ use super::input::group_mac;
 use super::machine::{Stack, Timer};
 use super::netns::{Device, NeighbourEntry};
 use super::reason::DropReason;
-use crate::addr::MacAddr;
+use crate::addr::{Family, MacAddr};
 use crate::packet::{self, Arp, IcmpError};
 use crate::plan::{NeighbourState, RouteKind};
 use crate::time::Duration;
@@ -122,7 +122,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let bytes = match target {
             IpAddr::V4(target) => {
                 let IpAddr::V4(sender) =
-                    self.source_on(link, IpAddr::V4(target)).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+                    self.asks_as(link, IpAddr::V4(target)).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
                 else {
                     return;
                 };
@@ -130,7 +130,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             }
             IpAddr::V6(target) => {
                 let IpAddr::V6(sender) =
-                    self.source_on(link, IpAddr::V6(target)).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+                    self.asks_as(link, IpAddr::V6(target)).unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
                 else {
                     return;
                 };
@@ -142,6 +142,23 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let again = Timer::NeighbourRetry { netns, link, addr: target };
         self.io.wake_at(self.now + RETRANSMIT, again);
         self.transmit(link, question);
+    }
+
+    /// The source address of a question: that of the packet that waits, where it is this machine's own (`arp_solicit` with
+    /// `arp_announce` 0) or, in IPv6, this link's (`ndisc_solicit`). For other packets IPv6 asks from the link-local address.
+    fn asks_as(&self, link: u32, target: IpAddr) -> Option<IpAddr> {
+        let waiting = self.st.neighbours.get(&(link, target)).and_then(|entry| entry.queue.front());
+        let src = waiting.and_then(Skb::ip).map(|ip| ip.src);
+        let plan = self.plan.links.get(link as usize)?;
+        let of_link = |addr: &IpAddr| plan.addresses.iter().any(|own| own.net.addr() == *addr);
+        let own = match Family::of(target) {
+            Family::V4 => {
+                src.filter(|addr| !addr.is_loopback() && self.st.local_link(*addr).is_some())
+            }
+            Family::V6 if plan.mac == MacAddr::ZERO => None,
+            Family::V6 => Some(src.filter(of_link).unwrap_or(IpAddr::V6(plan.mac.to_link_local()))),
+        };
+        own.or_else(|| self.source_on(link, target))
     }
 
     pub(super) fn neighbour_retry(&mut self, link: u32, addr: IpAddr) {

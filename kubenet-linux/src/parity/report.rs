@@ -158,7 +158,7 @@ impl fmt::Display for Report {
             )?;
         }
         for (mode, why) in &self.lacking {
-            writeln!(f, "not compared on this machine: mode {mode}: {why}")?;
+            writeln!(f, "not compared on this machine: {mode}: {why}")?;
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ fn read(stdout: impl io::Read, lines: &Mutex<Vec<String>>) {
 
 /// The hits in a monitor's lines, in order.
 pub fn of_lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<Hit> {
-    let mut hits = Vec::new();
+    let mut hits: Vec<(&str, Hit)> = Vec::new();
     let mut left_out: BTreeSet<&str> = BTreeSet::new();
     for line in lines {
         let Some((id, rest)) = line.strip_prefix("trace id ").and_then(|rest| rest.split_once(' ')) else {
@@ -112,8 +112,13 @@ pub fn of_lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<Hit> {
             continue;
         };
         if table == TABLE {
-            if what.starts_with("packet:") && !is_flow(what) {
-                left_out.insert(id);
+            // The number is made of the packet's place in memory, which others have after it.
+            if what.starts_with("packet:") {
+                if is_flow(what) {
+                    left_out.remove(id);
+                } else {
+                    left_out.insert(id);
+                }
             }
             continue;
         }
@@ -122,9 +127,12 @@ pub fn of_lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<Hit> {
         }
         let Some(did) = what.strip_prefix("rule ").and_then(verdict) else { continue };
         let table = if is_of_iptables(table) { table.to_owned() } else { format!("{family} {table}") };
-        hits.push(Hit { table, chain: chain.to_owned(), did });
+        // A packet that is rejected is dropped when its answer has gone its way through the rules.
+        let last = || hits.iter().rposition(|(other, _)| *other == id).map(|at| at + 1);
+        let at = if did == "drop" { last() } else { None };
+        hits.insert(at.unwrap_or(hits.len()), (id, Hit { table, chain: chain.to_owned(), did }));
     }
-    hits
+    hits.into_iter().map(|(_, hit)| hit).collect()
 }
 
 /// Whether a traced packet is one that counts: not NDP, and not what a kernel says to everybody.

@@ -6,17 +6,20 @@
 //!
 //! Cost: a flow forgets and reads back in each namespace, O(namespaces); the search asks the model at most [`WAYS`] times.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kubenet_core::compile::Plans;
 use kubenet_core::network::{Network, Question};
-use kubenet_core::plan::PlanSource;
+use kubenet_core::plan::{
+    Audience, MachineId, MachinePlan, PlanSource, Segment, SegmentId, Station, Undeclared,
+};
 use kubenet_core::time::Instant as Moment;
-use kubenet_core::trace::{Case, Chance, Trace, Verdict};
+use kubenet_core::trace::{Case, Chance, End, Trace, Verdict};
 
 use super::capture::{Capture, devices};
 use super::client::{Sent, send};
@@ -91,6 +94,9 @@ pub enum SiteError {
     /// The model does not know what happens.
     #[error("the model does not know: {0}")]
     Unknown(String),
+    /// The machine's kernel lacks something.
+    #[error("this kernel cannot be compared with: {0}")]
+    Lacking(String),
     /// The namespace that the flow starts in is not there.
     #[error("{machine} {netns}: there is no such namespace")]
     NoPlace {
@@ -122,15 +128,17 @@ impl Site {
     pub fn new(
         network: Network,
         spaces: BTreeMap<Place, Arc<Netns>>,
+        outside: &[IpAddr],
         traced: bool,
     ) -> Result<Self, SiteError> {
-        let plans = network.plans();
+        let plans = quiet(&network, outside);
         let (mut cards, mut known) = (Cards::default(), Vec::new());
-        let mut ruled: Vec<Place> = Vec::new();
+        let (mut ruled, mut all) = (Vec::<Place>::new(), BTreeSet::<Place>::new());
         for id in 0..plans.machine_count() {
-            let Some(machine) = plans.machine(kubenet_core::plan::MachineId(id)) else { continue };
+            let Some(machine) = plans.machine(MachineId(id)) else { continue };
             cards.add(&machine);
             for netns in &machine.netns {
+                all.insert((machine.name.to_string(), netns.name.to_string()));
                 known.extend(netns.sockets.iter().map(|socket| socket.port));
                 if !netns.netfilter.is_empty() {
                     ruled.push((machine.name.to_string(), netns.name.to_string()));
@@ -138,7 +146,8 @@ impl Site {
             }
         }
         let mut taps = Vec::new();
-        for (place, netns) in spaces {
+        // A host that no flow concerns is not watched.
+        for (place, netns) in spaces.into_iter().filter(|(place, _)| all.contains(place)) {
             let at = |error| SiteError::Io { what: format!("{} {}", place.0, place.1), error };
             calm(&netns).map_err(at)?;
             let monitor = (traced && ruled.contains(&place)).then(|| Monitor::begin(&netns)).transpose()?;
@@ -156,7 +165,10 @@ impl Site {
     /// [`SiteError`], where they cannot be compared.
     pub fn compare(&mut self, question: &Question) -> Result<Compared, SiteError> {
         let seeded = |pins| Question { chance: Chance::Seeded { seed: 0, pins }, ..question.clone() };
-        let first = self.network.trace(&seeded(BTreeMap::new()))?;
+        let asked = self.network.trace(&seeded(BTreeMap::new()))?;
+        // Hosts outside are numbered as the question meets them.
+        let plans = quiet(&self.network, &outside(&asked));
+        let first = self.network.trace_through(&plans, &seeded(BTreeMap::new()))?;
         let Some(case) = first.outcomes.first() else {
             return Err(SiteError::Unknown("no packet is sent".into()));
         };
@@ -173,7 +185,7 @@ impl Site {
         let mut best: Option<Compared> = None;
         for _ in 0..WAYS {
             let Some(pins) = ways.pop_front() else { break };
-            let trace = self.network.trace(&seeded(pins.clone()))?;
+            let trace = self.network.trace_through(&plans, &seeded(pins.clone()))?;
             let Some(case) = trace.outcomes.first() else { continue };
             let compared = judge.compared(case);
             let is_better =
@@ -205,7 +217,10 @@ impl Site {
         let is_silent = case.verdict == Verdict::Timeout || case.verdict == Verdict::Loop;
         let patience = if is_silent { SILENCE } else { Duration::from_nanos(last) + SLACK };
         let failed = |error| SiteError::Io { what: format!("a client in {} {}", place.0, place.1), error };
-        let open = send(&tap.netns, &sent, patience).map_err(failed)?;
+        let open = send(&tap.netns, &sent, patience).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPROTONOSUPPORT) => SiteError::Lacking(format!("it has no {}", sent.protocol)),
+            _ => failed(error),
+        })?;
         let (shots, hits) = self.settle()?;
         let until = if is_silent {
             Moment::from_nanos(SILENCE.as_nanos() as u64)
@@ -254,6 +269,48 @@ impl Site {
 
     fn drain(&mut self) -> Result<(), SiteError> {
         self.settle().map(drop)
+    }
+}
+
+/// The plans of a network with hosts outside.
+fn quiet(network: &Network, outside: &[IpAddr]) -> Quiet {
+    Quiet(outside.iter().fold(network.plans(), |plans, addr| plans.with_outside(*addr)))
+}
+
+/// The hosts outside that a question names, in the order in which they are looked up.
+pub fn outside(trace: &Trace) -> Vec<IpAddr> {
+    let ends = [&trace.question.from, &trace.question.to];
+    let is_outside = |end: &&End| end.who.as_ref().is_some_and(|who| who.kind == "Outside");
+    ends.into_iter().filter(is_outside).filter_map(|end| end.ip).collect()
+}
+
+/// Machines on which only those processes run that the plan names: where the plan leaves open whether anybody listens, nobody does.
+#[derive(Debug)]
+struct Quiet(Plans);
+
+impl PlanSource for Quiet {
+    fn machine_count(&self) -> u32 {
+        self.0.machine_count()
+    }
+
+    fn machine(&self, id: MachineId) -> Option<Arc<MachinePlan>> {
+        let mut machine = self.0.machine(id)?;
+        for netns in &mut Arc::make_mut(&mut machine).netns {
+            netns.undeclared = Undeclared::Closed;
+        }
+        Some(machine)
+    }
+
+    fn machine_named(&self, name: &str) -> Option<MachineId> {
+        self.0.machine_named(name)
+    }
+
+    fn segment(&self, id: SegmentId) -> Option<Segment> {
+        self.0.segment(id)
+    }
+
+    fn stations(&self, segment: SegmentId, audience: Audience) -> Vec<Station> {
+        self.0.stations(segment, audience)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use kubenet_core::assume::ProxyMode;
@@ -11,11 +12,11 @@ use kubenet_core::network::Network;
 use kubenet_core::scenario::{Kernel, Scenario};
 
 use super::dice::Dice;
-use super::draw::{Flow, draw};
+use super::draw::{Flow, OUTSIDE, draw};
 use super::gaps::Gaps;
 use super::generate::cluster;
 use super::report::{Failure, Report};
-use super::site::{Compared, Place, Site, SiteError};
+use super::site::{Compared, Place, Site, SiteError, outside};
 use crate::netns::Netns;
 
 /// How many flows go through one random cluster.
@@ -32,12 +33,12 @@ pub struct Standing {
 
 /// Makes clusters.
 pub trait Labs {
-    /// Makes one.
+    /// Makes one, with hosts outside.
     ///
     /// # Errors
     ///
     /// What went wrong, in words.
-    fn up(&mut self, network: &Network) -> Result<Standing, String>;
+    fn up(&mut self, network: &Network, outside: &[IpAddr]) -> Result<Standing, String>;
 }
 
 /// A run.
@@ -99,7 +100,7 @@ impl Suite<'_> {
         report: &mut Report,
     ) {
         let mode = network.cluster().settings.proxy_mode.value.to_string();
-        let (_hold, mut site) = match self.site(labs, network) {
+        let (_hold, mut site) = match self.site(labs, network, &OUTSIDE) {
             Ok(site) => site,
             Err(error) => return failed(report, name, error),
         };
@@ -119,7 +120,12 @@ impl Suite<'_> {
         for asked in scenario.asked() {
             let mode = asked.network.cluster().settings.proxy_mode.value.to_string();
             let what = format!("{}:{}", scenario.file, asked.line);
-            match self.site(labs, &asked.network) {
+            let Ok(trace) = asked.network.trace(&asked.question) else {
+                report.add_unknown(&scenario.id, &mode);
+                continue;
+            };
+            let hosts = outside(&trace);
+            match self.site(labs, &asked.network, &hosts) {
                 Ok((_hold, mut site)) => {
                     let compared = site.compare(&asked.question);
                     self.note(report, &scenario.id, &mode, &what, compared);
@@ -129,9 +135,9 @@ impl Suite<'_> {
         }
     }
 
-    fn site(&self, labs: &mut dyn Labs, network: &Network) -> Result<(Box<dyn Any>, Site), String> {
-        let standing = labs.up(network)?;
-        let site = Site::new(network.clone(), standing.spaces, self.traced);
+    fn site(&self, labs: &mut dyn Labs, network: &Network, outside: &[IpAddr]) -> Result<(Box<dyn Any>, Site), String> {
+        let standing = labs.up(network, outside)?;
+        let site = Site::new(network.clone(), standing.spaces, outside, self.traced);
         Ok((standing.hold, site.map_err(|error| error.to_string())?))
     }
 
@@ -145,7 +151,11 @@ impl Suite<'_> {
     ) {
         match compared {
             Ok(compared) => report.add(feature, mode, what, &compared, self.gaps),
-            Err(SiteError::Unknown(_)) => report.add_unknown(feature, mode),
+            // What has no answer in the model has none to compare.
+            Err(SiteError::Unknown(_) | SiteError::Ask(_)) => report.add_unknown(feature, mode),
+            Err(SiteError::Lacking(why)) => {
+                report.lacking.insert(format!("{mode}, {feature}"), why);
+            }
             Err(error) => failed(report, what, error.to_string()),
         }
     }
