@@ -83,6 +83,15 @@ const fn end(tuple: &Tuple, side: Side) -> (IpAddr, u16) {
     }
 }
 
+/// What a packet is given at an end. An ICMP query has its identifier at either (`icmp_manip_pkt`).
+const fn written(tuple: &Tuple, side: Side) -> (IpAddr, u16) {
+    let (addr, port) = end(tuple, side);
+    match tuple.protocol {
+        number::ICMP | number::ICMPV6 => (addr, tuple.sport),
+        _ => (addr, port),
+    }
+}
+
 const fn with_end(mut tuple: Tuple, side: Side, (addr, port): (IpAddr, u16)) -> Tuple {
     match side {
         Side::Source => (tuple.src, tuple.sport) = (addr, port),
@@ -298,11 +307,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 Side::Source => Side::Destination,
                 Side::Destination => Side::Source,
             };
-            let quoted = end(&other, opposite);
+            let quoted = written(&other, opposite);
             packet::rewrite_quoted(&mut skb.bytes, ip.l4, ip.family(), opposite, quoted);
             packet::rewrite(&mut skb.bytes, &ip, side, (addr, 0));
         } else {
-            packet::rewrite(&mut skb.bytes, &ip, side, end(&target, side));
+            packet::rewrite(&mut skb.bytes, &ip, side, written(&target, side));
         }
         skb.view = packet::view(&skb.bytes);
         self.translated(skb, &ip, side, !original, at, stage, origin);
