@@ -28,6 +28,8 @@ pub struct Sent {
     pub dport: u16,
     /// Bytes of payload.
     pub payload: u16,
+    /// Whether the client waits until the other side ends the connection, where it sends nothing.
+    pub to_the_end: bool,
 }
 
 /// A connection that was opened, or tried. Dropped, it ends at once, with a reset where it was up.
@@ -104,13 +106,14 @@ fn exchange(socket: &OwnedFd, sent: &Sent, until: Instant) -> rustix::io::Result
         Err(error) => return Err(error),
     }
     match sent.protocol {
-        Protocol::Tcp | Protocol::Sctp if sent.payload == 0 => return Ok(Verdict::Connected),
+        Protocol::Tcp | Protocol::Sctp if sent.payload == 0 && !sent.to_the_end => {
+            return Ok(Verdict::Connected);
+        }
+        Protocol::Tcp | Protocol::Sctp if sent.payload == 0 => {}
         Protocol::Tcp | Protocol::Sctp | Protocol::Udp => {
-            net::send(socket, &vec![0; usize::from(sent.payload)], SendFlags::NOSIGNAL)?;
+            tried(net::send(socket, &vec![0; usize::from(sent.payload)], SendFlags::NOSIGNAL))?;
         }
-        Protocol::Icmp => {
-            net::send(socket, &echo_request(sent), SendFlags::NOSIGNAL)?;
-        }
+        Protocol::Icmp => tried(net::send(socket, &echo_request(sent), SendFlags::NOSIGNAL))?,
     }
     let mut answer = vec![0; 0xffff];
     loop {
@@ -125,6 +128,14 @@ fn exchange(socket: &OwnedFd, sent: &Sent, until: Instant) -> rustix::io::Result
             Protocol::Icmp if !is_echo_reply(sent, answer.get(..got).unwrap_or(&[])) => {}
             Protocol::Tcp | Protocol::Sctp | Protocol::Udp | Protocol::Icmp => return Ok(Verdict::Answered),
         }
+    }
+}
+
+/// A packet that a rule of the sender's own machine dropped (`EPERM`) may have an answer all the same.
+fn tried(sent: rustix::io::Result<usize>) -> rustix::io::Result<()> {
+    match sent {
+        Ok(_) | Err(Errno::PERM) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -36,7 +36,7 @@ const SILENCE: Duration = Duration::from_millis(250);
 /// How much longer than in the model an answer may take.
 const SLACK: Duration = Duration::from_secs(2);
 /// Nothing more is under way when no frame came for so long.
-const QUIET: Duration = Duration::from_millis(3);
+const QUIET: Duration = Duration::from_millis(6);
 /// The longest wait for that.
 const RESTLESS: Duration = Duration::from_millis(300);
 
@@ -60,6 +60,7 @@ pub struct Site {
     taps: Vec<Tap>,
     cards: Cards,
     known: Vec<u16>,
+    most_hops: usize,
 }
 
 /// What became of one flow, here and there.
@@ -131,7 +132,8 @@ impl Site {
         outside: &[IpAddr],
         traced: bool,
     ) -> Result<Self, SiteError> {
-        let plans = quiet(&network, outside);
+        let plans = quiet(&network, outside, 0);
+        let most_hops = most_hops(&plans.0);
         let (mut cards, mut known) = (Cards::default(), Vec::new());
         let (mut ruled, mut all) = (Vec::<Place>::new(), BTreeSet::<Place>::new());
         for id in 0..plans.machine_count() {
@@ -155,7 +157,7 @@ impl Site {
             let devices = devices(&netns).map_err(at)?;
             taps.push(Tap { place, netns, capture, devices, monitor });
         }
-        Ok(Self { network, taps, cards, known })
+        Ok(Self { network, taps, cards, known, most_hops })
     }
 
     /// Sends a flow through both.
@@ -167,7 +169,8 @@ impl Site {
         let seeded = |pins| Question { chance: Chance::Seeded { seed: 0, pins }, ..question.clone() };
         let asked = self.network.trace(&seeded(BTreeMap::new()))?;
         // Hosts outside are numbered as the question meets them.
-        let plans = quiet(&self.network, &outside(&asked));
+        let outside = outside(&asked);
+        let plans = quiet(&self.network, &outside, 0);
         let first = self.network.trace_through(&plans, &seeded(BTreeMap::new()))?;
         let Some(case) = first.outcomes.first() else {
             return Err(SiteError::Unknown("no packet is sent".into()));
@@ -180,23 +183,25 @@ impl Site {
         let mut known = self.known.clone();
         known.extend([first.question.from.port, first.question.to.port].into_iter().flatten());
         let judge = Judge { seen: &seen, cards: &self.cards, known: &known };
-        // The ways that chance can fall, those with the least pinned first.
-        let mut ways = VecDeque::from([BTreeMap::new()]);
         let mut best: Option<Compared> = None;
-        for _ in 0..WAYS {
-            let Some(pins) = ways.pop_front() else { break };
-            let trace = self.network.trace_through(&plans, &seeded(pins.clone()))?;
-            let Some(case) = trace.outcomes.first() else { continue };
-            let compared = judge.compared(case);
-            let is_better =
-                best.as_ref().is_none_or(|best| compared.differences.len() < best.differences.len());
-            if is_better {
-                best = Some(compared);
+        for hop in 0..self.most_hops {
+            let plans = quiet(&self.network, &outside, hop);
+            // The ways that chance can fall, those with the least pinned first.
+            let mut ways = VecDeque::from([BTreeMap::new()]);
+            for _ in 0..WAYS {
+                let Some(pins) = ways.pop_front() else { break };
+                let trace = self.network.trace_through(&plans, &seeded(pins.clone()))?;
+                let Some(case) = trace.outcomes.first() else { continue };
+                let compared = judge.compared(case);
+                if compared.agrees() {
+                    return Ok(compared);
+                }
+                let fewer = |best: &Compared| compared.differences.len() < best.differences.len();
+                if best.as_ref().is_none_or(fewer) {
+                    best = Some(compared);
+                }
+                branch(case, &pins, &mut ways);
             }
-            if best.as_ref().is_some_and(Compared::agrees) {
-                break;
-            }
-            branch(case, &pins, &mut ways);
         }
         best.ok_or_else(|| SiteError::Unknown("chance falls no way".into()))
     }
@@ -221,12 +226,12 @@ impl Site {
             Some(libc::EPROTONOSUPPORT) => SiteError::Lacking(format!("it has no {}", sent.protocol)),
             _ => failed(error),
         })?;
-        let (shots, hits) = self.settle()?;
         let until = if is_silent {
             Moment::from_nanos(SILENCE.as_nanos() as u64)
         } else {
             Moment::from_nanos(u64::MAX)
         };
+        let (shots, hits) = self.settled(rules::of_case(case, until).values().map(Vec::len).sum())?;
         let verdict = open.verdict;
         // Only now, so that no reset is among the frames.
         drop(open);
@@ -235,7 +240,14 @@ impl Site {
 
     /// Waits until nothing is under way, and gives what passed since the last time.
     fn settle(&mut self) -> Result<(Shots, BTreeMap<Place, Vec<Hit>>), SiteError> {
-        let (begun, mut shots, mut lines) = (Instant::now(), Shots::new(), BTreeMap::new());
+        self.settled(0)
+    }
+
+    /// The same; the monitors tell of rules a little later, so that as many as the model has are waited for.
+    fn settled(&mut self, rules: usize) -> Result<(Shots, BTreeMap<Place, Vec<Hit>>), SiteError> {
+        let (begun, mut shots) = (Instant::now(), Shots::new());
+        let mut lines: BTreeMap<Place, Vec<String>> = BTreeMap::new();
+        let read = |lines: &Vec<String>| rules::of_lines(lines.iter().map(String::as_str));
         let mut last = begun;
         loop {
             let mut came = false;
@@ -250,21 +262,22 @@ impl Site {
                 if let Some(monitor) = &tap.monitor {
                     let new = monitor.take();
                     came |= !new.is_empty();
-                    lines.entry(tap.place.clone()).or_insert_with(Vec::new).extend(new);
+                    lines.entry(tap.place.clone()).or_default().extend(new);
                 }
             }
             let now = Instant::now();
             if came {
                 last = now;
             }
-            if now - last >= QUIET || now - begun >= RESTLESS {
+            let is_quiet = now - last >= QUIET;
+            let is_whole = lines.is_empty() || lines.values().map(|lines| read(lines).len()).sum::<usize>() >= rules;
+            if is_quiet && is_whole || now - begun >= RESTLESS {
                 break;
             }
             thread::sleep(Duration::from_millis(1));
         }
-        let hits =
-            |(place, lines): (Place, Vec<String>)| (place, rules::of_lines(lines.iter().map(String::as_str)));
-        Ok((shots, lines.into_iter().map(hits).collect()))
+        let hits = lines.iter().map(|(place, lines)| (place.clone(), read(lines)));
+        Ok((shots, hits.collect()))
     }
 
     fn drain(&mut self) -> Result<(), SiteError> {
@@ -272,9 +285,19 @@ impl Site {
     }
 }
 
-/// The plans of a network with hosts outside.
-fn quiet(network: &Network, outside: &[IpAddr]) -> Quiet {
-    Quiet(outside.iter().fold(network.plans(), |plans, addr| plans.with_outside(*addr)))
+/// The plans of a network with hosts outside, and the place of the next hop that flows take.
+fn quiet(network: &Network, outside: &[IpAddr], hop: usize) -> Quiet {
+    Quiet(outside.iter().fold(network.plans(), |plans, addr| plans.with_outside(*addr)), hop)
+}
+
+/// The most next hops that a route has.
+fn most_hops(plans: &Plans) -> usize {
+    let machines = (0..plans.machine_count()).filter_map(|id| plans.machine(MachineId(id)));
+    let hops = |machine: Arc<MachinePlan>| {
+        let routes = machine.netns.iter().flat_map(|netns| &netns.routes);
+        routes.map(|route| route.next_hops.len()).max().unwrap_or(1)
+    };
+    machines.map(hops).max().unwrap_or(1).max(1)
 }
 
 /// The hosts outside that a question names, in the order in which they are looked up.
@@ -285,8 +308,10 @@ pub fn outside(trace: &Trace) -> Vec<IpAddr> {
 }
 
 /// Machines on which only those processes run that the plan names: where the plan leaves open whether anybody listens, nobody does.
+///
+/// Where a route has several next hops, a flow takes one by a hash with a secret of the kernel: here it is one of each by its place.
 #[derive(Debug)]
-struct Quiet(Plans);
+struct Quiet(Plans, usize);
 
 impl PlanSource for Quiet {
     fn machine_count(&self) -> u32 {
@@ -297,6 +322,10 @@ impl PlanSource for Quiet {
         let mut machine = self.0.machine(id)?;
         for netns in &mut Arc::make_mut(&mut machine).netns {
             netns.undeclared = Undeclared::Closed;
+            for route in netns.routes.iter_mut().filter(|route| route.next_hops.len() > 1) {
+                let place = self.1 % route.next_hops.len();
+                route.next_hops = route.next_hops.get(place).cloned().into_iter().collect();
+            }
         }
         Some(machine)
     }
@@ -391,6 +420,7 @@ fn aim(trace: &Trace, case: &Case, payload: u16) -> Result<(Sent, Place), SiteEr
         dst: to.ip.ok_or_else(unknown)?,
         dport: to.port.unwrap_or(0),
         payload,
+        to_the_end: case.verdict == Verdict::Closed,
     };
     Ok((sent, (first.machine.to_string(), first.netns.to_string())))
 }
