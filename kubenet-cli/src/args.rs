@@ -10,6 +10,8 @@ use kubenet_core::assume::Assume;
 use kubenet_core::cluster::InputMode;
 use kubenet_core::network::Table;
 
+use crate::lab::args::LabArgs;
+
 /// Answers what happens to a packet in a Kubernetes cluster, from its manifests or a snapshot of it.
 #[derive(Debug, Parser)]
 #[command(name = "kubenet", version, propagate_version = true, max_term_width = 100)]
@@ -36,6 +38,8 @@ pub(crate) enum Command {
     Drift(DriftArgs),
     /// Say what was loaded, made up, detected and not understood
     Inventory(InventoryArgs),
+    /// Build the cluster in network namespaces of its own, and try things in it (Linux)
+    Lab(LabArgs),
     /// List the examples that are built in
     Examples,
     /// Print a completion script for a shell

@@ -20,6 +20,11 @@ pub(crate) struct Text {
 
 /// The network that the arguments mean. What is wrong with the input is told on standard error.
 pub(crate) fn network(args: &InputArgs) -> anyhow::Result<Network> {
+    Ok(network_and_texts(args)?.0)
+}
+
+/// The network, and the texts that it was loaded from.
+pub(crate) fn network_and_texts(args: &InputArgs) -> anyhow::Result<(Network, Vec<Text>)> {
     let mut texts = read(args)?;
     let assume = args.assumptions()?;
     let options = LoadOptions { default_namespace: Some(args.namespace.clone()), ..LoadOptions::default() };
@@ -47,10 +52,11 @@ pub(crate) fn network(args: &InputArgs) -> anyhow::Result<Network> {
         let names: Vec<&str> = texts.iter().map(|text| text.name.as_str()).collect();
         bail!("no objects in {}", names.join(", "));
     }
-    Ok(network)
+    Ok((network, texts))
 }
 
-fn read(args: &InputArgs) -> anyhow::Result<Vec<Text>> {
+/// The texts that `-f` and `--example` name.
+pub(crate) fn read(args: &InputArgs) -> anyhow::Result<Vec<Text>> {
     if args.files.is_empty() && args.example.is_empty() && args.dump.is_empty() {
         bail!("nothing to load: name manifests with -f PATH, or an example with --example shop");
     }

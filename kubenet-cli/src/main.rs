@@ -9,6 +9,7 @@ mod drift;
 mod examples;
 mod input;
 mod inventory;
+mod lab;
 mod output;
 mod render;
 mod simulate;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Render(args) => render::render(&args, &mut out),
         Command::Drift(args) => drift::drift(&args, &mut out),
         Command::Inventory(args) => inventory::inventory(&args, &mut out),
+        Command::Lab(args) => lab::lab(args, &mut out),
         Command::Examples => examples::list(&mut out),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -84,6 +84,12 @@ pub(crate) fn error(error: &anyhow::Error) {
     let _gone = writeln!(stderr, "{word}: {}", clean(&format!("{error:#}")));
 }
 
+/// Something that the user may want to know, on standard error.
+pub(crate) fn note(text: &str) {
+    let word = paint(style::DIM, "note");
+    let _gone = writeln!(anstream::stderr(), "{word}: {}", clean(text));
+}
+
 /// Whether an error is that nobody reads on.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
