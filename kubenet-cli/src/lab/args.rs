@@ -1,6 +1,7 @@
 //! The words of `kubenet lab`.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
@@ -177,9 +178,9 @@ pub(crate) struct DownArgs {
 /// `kubenet lab keeper`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct KeeperArgs {
-    /// Which lab.
-    #[command(flatten)]
-    pub(crate) lab: NameArgs,
+    /// The lab's folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: PathBuf,
     /// In a user namespace
     #[arg(long)]
     pub(crate) rootless: bool,

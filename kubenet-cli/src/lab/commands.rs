@@ -36,7 +36,7 @@ pub(crate) fn lab(args: LabArgs, out: &mut Out) -> anyhow::Result<u8> {
         LabCommand::Status(args) => show(&args, out),
         LabCommand::Down(args) => down(&args, out),
         LabCommand::Keeper(args) => {
-            let home = Home::of(&args.lab.name)?;
+            let home = Home::at(args.folder);
             Ok(if keeper::run(&home, args.rootless) == std::process::ExitCode::SUCCESS { 0 } else { 1 })
         }
     }
@@ -57,7 +57,8 @@ fn up(args: &UpArgs, out: &mut Out) -> anyhow::Result<u8> {
         input: said(&args.input, texts)?,
         outside: args.outside.clone(),
     };
-    let mut words = vec!["lab".into(), "keeper".into(), "--name".into(), args.lab.name.clone()];
+    let folder = home.path().to_str().context("the lab's folder: its name is no text")?;
+    let mut words = vec!["lab".into(), "keeper".into(), "--folder".into(), folder.into()];
     if args.rootless {
         words.push("--rootless".into());
     }

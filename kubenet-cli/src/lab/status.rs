@@ -1,6 +1,6 @@
 //! `kubenet lab status`, for people.
 
-use kubenet_linux::lab::protocol::Status;
+use kubenet_linux::lab::protocol::{ServiceStatus, Status};
 use kubenet_linux::lab::{ListenerStatus, MachineStatus, NetnsStatus};
 
 use crate::output::{Out, clean, paint, style};
@@ -17,6 +17,9 @@ pub(crate) fn show(status: &Status, out: &mut Out) -> anyhow::Result<()> {
     ))?;
     for machine in &status.machines {
         show_machine(machine, out)?;
+    }
+    for service in &status.services {
+        show_service(service, out)?;
     }
     for fault in &status.faults {
         out.line(&format!("{} {}", paint(style::BAD, "fault:"), clean(&fault.to_string())))?;
@@ -49,6 +52,17 @@ fn show_machine(machine: &MachineStatus, out: &mut Out) -> anyhow::Result<()> {
         out.line(&format!("{indent}{}  {}{pending}", paint(style::PLACE, name), words(netns)))?;
     }
     Ok(())
+}
+
+fn show_service(service: &ServiceStatus, out: &mut Out) -> anyhow::Result<()> {
+    let addresses = service.cluster_ips.iter().chain(&service.load_balancer).map(ToString::to_string);
+    let ports = service.ports.iter().map(|port| {
+        let node_port = port.node_port.map(|number| format!(" (node port {number})")).unwrap_or_default();
+        format!("{}/{}{node_port}", port.protocol, port.port)
+    });
+    let name = paint(style::PLACE, &format!("service {}/{}", service.namespace, service.name));
+    let addresses = addresses.collect::<Vec<_>>().join(" ");
+    out.line(&format!("{name}  {addresses}  {}", ports.collect::<Vec<_>>().join(", ")))
 }
 
 fn words(netns: &NetnsStatus) -> String {

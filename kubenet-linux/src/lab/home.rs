@@ -100,6 +100,13 @@ impl Home {
         Ok(Self { name: name.into(), path: base()?.join(name) })
     }
 
+    /// The folder that [`Home::of`] gave to the process that starts a keeper. A user namespace has other numbers of users, so the
+    /// keeper does not look for it.
+    pub fn at(path: PathBuf) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self { name, path }
+    }
+
     /// The folders of all labs, by name.
     ///
     /// # Errors

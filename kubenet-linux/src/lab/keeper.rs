@@ -18,7 +18,7 @@ use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, 
 
 use super::home::{Home, Keeper};
 use super::isolate::{self, IsolateError};
-use super::protocol::{Answer, Event, Input, Request, SCHEMA, Start, Status};
+use super::protocol::{Answer, Event, Input, Request, SCHEMA, ServiceStatus, Start, Status};
 use super::{Lab, Options, find};
 
 /// How long a client may take to say what it wants.
@@ -229,6 +229,11 @@ impl Kept {
     fn change(&mut self, network: Network) -> Answer {
         let before = names(&self.network);
         let changed = self.lab.change(&network);
+        if let Err(error) = &changed
+            && error.is_refusal()
+        {
+            return Answer::Failed(error.to_string());
+        }
         let after = names(&network);
         self.network = network;
         if let Err(error) = changed {
@@ -247,6 +252,7 @@ impl Kept {
             is_rootless: self.is_rootless,
             proxy_mode: self.network.cluster().settings.proxy_mode.value.to_string(),
             machines: self.lab.machines(),
+            services: self.network.cluster().services.iter().map(|it| ServiceStatus::of(it)).collect(),
             faults: self.network.assume().faults.clone(),
             gaps: self.lab.gaps(),
         }

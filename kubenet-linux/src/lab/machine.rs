@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kubenet_core::plan::{
-    Change, MachineKind, MachinePlan, MoreSockets, Netns as NetnsPlan, Process, Protocol, Socket,
-    SocketState, diff, remove,
+    Change, LinkKind, MachineKind, MachinePlan, MoreSockets, Netns as NetnsPlan, Process, Protocol, Socket,
+    SocketState, What, diff, remove,
 };
 use serde::{Deserialize, Serialize};
 
@@ -161,19 +161,29 @@ impl Machine {
         }
     }
 
-    /// Takes everything away. What cannot be taken goes with the caller's namespaces.
+    /// Takes the machine out of a lab that stays up: its cards first, so that their ports are free at once.
+    pub(super) fn remove(mut self, servers: &Servers) {
+        let going = self.plan.as_deref().map(remove).unwrap_or_default();
+        let is_card =
+            |change: &Change| matches!(&change.what, What::RemoveLink { kind: LinkKind::Nic { .. }, .. });
+        let cards: Vec<Change> = going.into_iter().filter(is_card).collect();
+        // A port that stays a little longer is told when its name is wanted again.
+        let _ = self.kernel.apply(&cards);
+        self.close(servers);
+    }
+
+    /// Lets go of everything. The kernel ends namespaces, with all that is in them, when nothing holds them any more.
     pub(super) fn close(mut self, servers: &Servers) {
         let closing: Vec<_> =
             self.netns.keys().map(|name| servers.forget(self.name.clone(), name.clone())).collect();
         closing.into_iter().for_each(|closed| drop(closed.wait()));
         self.netns.clear();
-        if let Some(plan) = &self.plan {
-            let _ = self.kernel.apply(&remove(plan));
-            for netns in &plan.netns {
-                let _ = Netns::remove(&self.folder.join(netns_file(&self.name, &netns.name)));
-            }
+        let plans = self.plan.iter().chain(&self.tried);
+        let names = plans.flat_map(|plan| plan.netns.iter().map(|netns| netns.name.clone()));
+        for name in names.chain(["".into()]).collect::<BTreeSet<Arc<str>>>() {
+            // One that was not made, or is gone, is as it should be.
+            let _ = Netns::remove(&self.folder.join(netns_file(&self.name, &name)));
         }
-        let _ = Netns::remove(&self.folder.join(netns_file(&self.name, "")));
     }
 
     pub(super) fn netns(&self, name: &str) -> Option<&Netns> {

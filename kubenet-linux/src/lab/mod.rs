@@ -121,6 +121,11 @@ pub enum LabError {
 }
 
 impl LabError {
+    /// Whether the network was refused before anything was done.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Opaque { .. })
+    }
+
     fn machine(machine: &str, error: crate::Error) -> Self {
         Self::Machine { machine: machine.into(), error }
     }
@@ -158,7 +163,7 @@ impl Lab {
     ) -> Result<Self, LabError> {
         let plans = plans(network, options);
         let machines = machines(&plans);
-        check(&machines)?;
+        check(&plans, &machines)?;
         let mut lab = Self {
             machines: BTreeMap::new(),
             switch: Switch::new(&options.folder)?,
@@ -179,7 +184,7 @@ impl Lab {
     pub fn change(&mut self, network: &Network) -> Result<(), LabError> {
         let plans = plans(network, &self.options);
         let machines = machines(&plans);
-        check(&machines)?;
+        check(&plans, &machines)?;
         self.gaps = needs::gaps(machines.values().map(|plan| &**plan));
         self.bring(&plans, machines, &mut |_| {})
     }
@@ -194,7 +199,7 @@ impl Lab {
             self.machines.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
         for name in gone {
             if let Some(machine) = self.machines.remove(&name) {
-                machine.close(&self.servers);
+                machine.remove(&self.servers);
             }
         }
         let of = wanted.values().map(|plan| plan.netns.len()).sum();
@@ -291,9 +296,12 @@ fn machines(plans: &Plans) -> BTreeMap<Arc<str>, Arc<MachinePlan>> {
     all.map(|plan| (plan.name.clone(), plan)).collect()
 }
 
-fn check(machines: &BTreeMap<Arc<str>, Arc<MachinePlan>>) -> Result<(), LabError> {
-    let missing = needs::missing(machines.values().map(|plan| &**plan));
-    missing.map_or(Ok(()), |missing| Err(LabError::Missing(missing)))
+/// Whether a lab can be made of this, before anything is.
+fn check(plans: &Plans, machines: &BTreeMap<Arc<str>, Arc<MachinePlan>>) -> Result<(), LabError> {
+    if let Some(missing) = needs::missing(machines.values().map(|plan| &**plan)) {
+        return Err(LabError::Missing(missing));
+    }
+    machines.values().try_for_each(|machine| switch::check(plans, machine))
 }
 
 /// The name of the file that a namespace is mounted at: that of the machine for its own, else its own.

@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use kubenet_core::addr::Protocol;
 use kubenet_core::assume::{Assume, Fault};
-use kubenet_core::cluster::InputMode;
+use kubenet_core::cluster::{InputMode, Service, ServicePort};
 use kubenet_core::k8s::load::{LoadOptions, Source};
 use kubenet_core::network::Network;
 use kubenet_core::origin::ObjectRef;
@@ -164,10 +165,60 @@ pub struct Status {
     pub proxy_mode: String,
     /// Its machines.
     pub machines: Vec<MachineStatus>,
+    /// The cluster's Services.
+    pub services: Vec<ServiceStatus>,
     /// What is broken on purpose.
     pub faults: Vec<Fault>,
     /// What is not as the cluster says, since this system cannot do it.
     pub gaps: Vec<String>,
+}
+
+/// Where a Service is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its cluster IPs; none of a headless one.
+    pub cluster_ips: Vec<IpAddr>,
+    /// Its load balancer's addresses.
+    pub load_balancer: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<PortStatus>,
+}
+
+impl ServiceStatus {
+    /// What a cluster says of a Service.
+    pub(super) fn of(service: &Service) -> Self {
+        let balancer = service.load_balancer.iter().flat_map(|balancer| &balancer.addresses);
+        let port = |port: &ServicePort| PortStatus {
+            protocol: port.protocol,
+            port: port.port,
+            node_port: port.node_port,
+        };
+        Self {
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+            cluster_ips: service.cluster_ips.clone(),
+            load_balancer: balancer.map(|address| address.addr).collect(),
+            ports: service.ports.iter().map(port).collect(),
+        }
+    }
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortStatus {
+    /// The transport.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// The port at every node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<u16>,
 }
 
 #[cfg(test)]

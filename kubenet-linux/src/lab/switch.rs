@@ -40,15 +40,12 @@ impl Switch {
         let others = Others { folder: folder.into(), prefix: String::new() };
         let mut kernel = Netlink::new(SWITCH, host, others, Box::new(NoWiring));
         let origin = Origin::implied("the lab's switch");
-        let mut plan = MachinePlan {
+        let plan = MachinePlan {
             name: SWITCH.into(),
             kind: MachineKind::Gateway,
             netns: vec![NetnsPlan::new("", origin.clone())],
             origin,
         };
-        if let Some(host) = plan.netns.first_mut() {
-            host.sysctls.disable_ipv6 = false;
-        }
         kernel.apply(&diff(None, &plan)).map_err(|error| LabError::machine(SWITCH, error))?;
         Ok(Self { netns, kernel, plan })
     }
@@ -67,7 +64,7 @@ impl Switch {
                 continue;
             }
             let Some(segment) = plans.segment(id) else { continue };
-            host.links.push(bridge_of(&segment, &name)?);
+            host.links.push(bridge_of(&segment, &name));
         }
         if plan == self.plan {
             return Ok(());
@@ -106,13 +103,20 @@ fn segments(machine: &MachinePlan) -> Vec<SegmentId> {
     all
 }
 
-fn bridge_of(segment: &Segment, name: &str) -> Result<Link, LabError> {
-    if let Some(unknown) = &segment.opaque {
-        return Err(LabError::Opaque { segment: segment.name.clone(), why: unknown.why.clone() });
+/// Whether the segments of a machine can be made.
+pub(super) fn check(plans: &dyn PlanSource, machine: &MachinePlan) -> Result<(), LabError> {
+    for segment in segments(machine).into_iter().filter_map(|id| plans.segment(id)) {
+        if let Some(unknown) = segment.opaque {
+            return Err(LabError::Opaque { segment: segment.name, why: unknown.why });
+        }
     }
+    Ok(())
+}
+
+fn bridge_of(segment: &Segment, name: &str) -> Link {
     let kind = LinkKind::Bridge { ageing_secs: AGEING_SECS };
     let mac = MacAddr::local_from_hash(identity(&["segment", name]));
-    Ok(Link::new(name, kind, mac, segment.mtu_bytes, segment.origin.clone()))
+    Link::new(name, kind, mac, segment.mtu_bytes, segment.origin.clone())
 }
 
 fn bridge(id: SegmentId) -> String {
