@@ -137,16 +137,16 @@ fn script(command: &[&str], folder: &Path) -> String {
     let folder = quoted(&folder.to_string_lossy());
     format!(
         "#!/bin/sh\n\
-         export PATH=/run/kubenet/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp\n\
+         export PATH=/tmp/guest/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp\n\
          mount -t proc proc /proc\n\
          mount -t sysfs sys /sys\n\
          mount -t tmpfs tmpfs /run\n\
          mount -t tmpfs tmpfs /tmp\n\
-         mkdir -p /run/kubenet/bin /run/kubenet/lib/modules\n\
-         ln -s {MODULES}/$(uname -r) /run/kubenet/lib/modules/$(uname -r)\n\
-         printf '#!/bin/sh\\nexec /sbin/modprobe -d /run/kubenet \"$@\"\\n' > /run/kubenet/bin/modprobe\n\
-         chmod +x /run/kubenet/bin/modprobe\n\
-         echo /run/kubenet/bin/modprobe > /proc/sys/kernel/modprobe\n\
+         mkdir -p /tmp/guest/bin /tmp/guest/lib/modules\n\
+         ln -s {MODULES}/$(uname -r) /tmp/guest/lib/modules/$(uname -r)\n\
+         printf '#!/bin/sh\\nexec /sbin/modprobe -d /tmp/guest \"$@\"\\n' > /tmp/guest/bin/modprobe\n\
+         chmod +x /tmp/guest/bin/modprobe\n\
+         echo /tmp/guest/bin/modprobe > /proc/sys/kernel/modprobe\n\
          mount -t hostfs none {SHARED} -o {folder}\n\
          for module in br_netfilter ip_vs nf_conntrack_netlink; do modprobe $module; done\n\
          {} > {SHARED}/output 2>&1 < /dev/null\n\

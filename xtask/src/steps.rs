@@ -96,6 +96,20 @@ pub(crate) const STEPS: &[Step] = &[
         ],
         run: lab,
     },
+    Step {
+        name: "parity",
+        about: "model and kernel do the same with the same packets, frame by frame",
+        needs: &[
+            Need::Program("iptables-nft-save", "iptables"),
+            Need::Program("nft", "nftables"),
+            Need::Program("ipset", "ipset"),
+            Need::Program("ipvsadm", "ipvsadm"),
+            Need::Program("modprobe", "kmod"),
+            Need::Program("linux.uml", "user-mode-linux"),
+            Need::Program("unshare", "util-linux"),
+        ],
+        run: parity,
+    },
     Step { name: "examples", about: "the library's examples run to their end", needs: &[], run: examples },
     Step {
         name: "doc",
@@ -164,13 +178,29 @@ fn rules(machine: &Machine) -> Result<(), Stop> {
 
 /// A kernel without namespaces for users is a gap of the machine; as root the test needs them too.
 fn lab(machine: &Machine) -> Result<(), Stop> {
-    let mut alone = Command::new("unshare");
-    alone.args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"]);
-    output(alone).map_err(Stop::Missing)?;
+    alone()?;
     cargo(
         machine,
         &["test", "--package", "kubenet-cli", "--test", "lab", "--", "--ignored", "--test-threads=1"],
     )
+}
+
+/// Of the kernels, that with `ip_vs` may be a gap of the machine; the run tells of it.
+fn parity(machine: &Machine) -> Result<(), Stop> {
+    alone()?;
+    let table = machine.root.join("target/parity.md");
+    let run = ["run", "--quiet", "--package", "kubenet-linux", "--example", "parity", "--", "all", "1", FLOWS];
+    Ok(machine.run(machine.cargo(run).arg(table))?)
+}
+
+/// Random flows per proxy mode.
+const FLOWS: &str = "500";
+
+/// Sees that namespaces can be made.
+fn alone() -> Result<(), Stop> {
+    let mut alone = Command::new("unshare");
+    alone.args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"]);
+    output(alone).map(drop).map_err(Stop::Missing)
 }
 
 fn examples(machine: &Machine) -> Result<(), Stop> {

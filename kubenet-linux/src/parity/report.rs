@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
+use serde::{Deserialize, Serialize};
+
 use super::gaps::Gaps;
 use super::site::Compared;
 
 /// How often something was compared, and how often it was different.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Flows compared.
     pub compared: usize,
@@ -35,7 +37,7 @@ impl Tally {
 }
 
 /// A difference that no gap explains.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// How to see it again: the seed or the scenario, and the flow.
     pub what: String,
@@ -44,9 +46,10 @@ pub struct Failure {
 }
 
 /// What a run came to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// By feature and mode.
+    #[serde(with = "rows")]
     pub rows: BTreeMap<(String, String), Tally>,
     /// What is different and not known.
     pub failures: Vec<Failure>,
@@ -131,6 +134,25 @@ impl Report {
             let _ = writeln!(out, "| {feature} | {} |", cells.join(" | "));
         }
         out
+    }
+}
+
+/// Rows as a list: JSON has no keys of two words.
+mod rows {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Tally;
+
+    type Rows = BTreeMap<(String, String), Tally>;
+
+    pub(super) fn serialize<S: Serializer>(rows: &Rows, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(rows)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Rows, D::Error> {
+        Ok(Vec::<((String, String), Tally)>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 

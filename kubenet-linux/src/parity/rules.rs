@@ -111,15 +111,15 @@ pub fn of_lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> Vec<Hit> {
         else {
             continue;
         };
-        if table == TABLE {
-            // The number is made of the packet's place in memory, which others have after it.
-            if what.starts_with("packet:") {
-                if is_flow(what) {
-                    left_out.remove(id);
-                } else {
-                    left_out.insert(id);
-                }
+        // Each base chain shows the packet first. The number is made of its place in memory, which others have after it.
+        if what.starts_with("packet:") {
+            if is_flow(what) {
+                left_out.remove(id);
+            } else {
+                left_out.insert(id);
             }
+        }
+        if table == TABLE {
             continue;
         }
         if left_out.contains(&id) {

@@ -8,6 +8,8 @@ mod list;
 
 use std::sync::Arc;
 
+use std::sync::OnceLock;
+
 use kubenet_core::addr::Family;
 use kubenet_core::origin::Origin;
 use kubenet_core::plan::{
@@ -48,10 +50,30 @@ impl XtTools {
     }
 }
 
+/// Whether the kernel takes a table of nf_tables. It is asked once.
+fn has_nf_tables() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    let ask = || {
+        let refused = |error: &ToolError| matches!(error, ToolError::Failed { said, .. } if said.contains("not supported"));
+        let Ok(netns) = Netns::unnamed() else { return true };
+        let asked = tool::run(&netns, "nft", &["-c", "-f", "-"], "add table ip kubenet-probe\n");
+        !asked.is_err_and(|error| refused(&error))
+    };
+    *ANSWER.get_or_init(ask)
+}
+
+/// A plan's virtual servers hand their connections to conntrack, as kube-proxy wants it (`net.ipv4.vs.conntrack`,
+/// `ipvs-sysctl.rst`). Where the kernel cannot, the setting is not there.
+fn track_ipvs(netns: &Netns) {
+    let _ = netns.run(|| std::fs::write("/proc/sys/net/ipv4/vs/conntrack", "1"));
+}
+
 impl Tools {
-    /// Those that are installed; of two kinds of `iptables`, that of nf_tables.
+    /// Those that are installed; of two kinds of `iptables`, that of nf_tables where the kernel has it.
     pub fn probe() -> Self {
-        let installed = |kind: &&XtTools| tool::is_installed(&kind.name(Family::V4, "restore"));
+        let installed = |kind: &&XtTools| {
+            tool::is_installed(&kind.name(Family::V4, "restore")) && (**kind != XtTools::Nft || has_nf_tables())
+        };
         let xt = [XtTools::Nft, XtTools::Legacy].iter().find(installed).copied();
         Self { xt: xt.unwrap_or(XtTools::Plain) }
     }
@@ -95,7 +117,10 @@ impl Tools {
                 }
                 change.removed.iter().try_for_each(|name| self.destroy(netns, name))
             }
-            What::Ipvs(change) => tool::run(netns, "ipvsadm", &["--restore"], &feed::ipvs(change)).map(drop),
+            What::Ipvs(change) => {
+                track_ipvs(netns);
+                tool::run(netns, "ipvsadm", &["--restore"], &feed::ipvs(change)).map(drop)
+            }
             _ => Ok(()),
         }
     }
