@@ -81,7 +81,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             report
         }
         _ => {
-            let usage = "parity random MODE SEED FLOWS, parity scenarios FOLDER, or parity all SEED FLOWS TABLE";
+            let usage =
+                "parity random MODE SEED FLOWS, parity scenarios FOLDER, or parity all SEED FLOWS TABLE";
             return Err(usage.into());
         }
     };
@@ -128,5 +129,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     paths.sort();
-    paths.iter().flat_map(|path| if path.is_dir() || path.extension().is_some_and(|ext| ext == "md") { files(path) } else { Vec::new() }).collect()
+    paths
+        .iter()
+        .flat_map(|path| {
+            if path.is_dir() || path.extension().is_some_and(|ext| ext == "md") {
+                files(path)
+            } else {
+                Vec::new()
+            }
+        })
+        .collect()
 }

@@ -3,7 +3,7 @@
 use kubenet_core::origin::Origin;
 use kubenet_core::plan::{Change, MachineKind, MachinePlan, Netns, apply};
 
-use crate::kernel::{Error, Kernel};
+use crate::kernel::{Error, Kernel, Observe};
 
 /// A machine in memory.
 #[derive(Clone, Debug)]
@@ -23,11 +23,13 @@ impl Fake {
     }
 }
 
-impl Kernel for Fake {
+impl Observe for Fake {
     fn observe(&mut self) -> Result<MachinePlan, Error> {
         Ok(self.plan.clone())
     }
+}
 
+impl Kernel for Fake {
     fn apply(&mut self, changes: &[Change]) -> Result<(), Error> {
         changes.iter().for_each(|change| apply(&mut self.plan, change));
         Ok(())
@@ -50,11 +52,13 @@ impl<K> Flaky<K> {
     }
 }
 
-impl<K: Kernel> Kernel for Flaky<K> {
+impl<K: Observe> Observe for Flaky<K> {
     fn observe(&mut self) -> Result<MachinePlan, Error> {
         self.kernel.observe()
     }
+}
 
+impl<K: Kernel> Kernel for Flaky<K> {
     fn apply(&mut self, changes: &[Change]) -> Result<(), Error> {
         let Some(left) = self.left else { return self.kernel.apply(changes) };
         if left >= changes.len() {

@@ -1,4 +1,4 @@
-//! What is done to a machine: observed and applied.
+//! What is done to a machine.
 
 use std::io;
 
@@ -7,15 +7,8 @@ use rustix::io::Errno;
 
 use crate::tool::ToolError;
 
-/// A machine that can be observed and changed.
+/// A machine that can be changed.
 pub trait Kernel {
-    /// What the machine holds, its own namespace first.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Observe`] where something that is there cannot be read. What is not installed is left out.
-    fn observe(&mut self) -> Result<MachinePlan, Error>;
-
     /// Does changes in their order. Each may be done again.
     ///
     /// # Errors
@@ -27,6 +20,16 @@ pub trait Kernel {
     fn can(&self, _change: &Change) -> bool {
         true
     }
+}
+
+/// A machine that says what it holds.
+pub trait Observe {
+    /// What the machine holds, its own namespace first.
+    ///
+    /// # Errors
+    ///
+    /// Where something that is there cannot be read.
+    fn observe(&mut self) -> Result<MachinePlan, Error>;
 }
 
 /// Why a machine was not observed or changed.
@@ -41,14 +44,6 @@ pub enum Error {
         /// Why.
         why: String,
     },
-    /// Something could not be read.
-    #[error("{what}: {why}")]
-    Observe {
-        /// What was read.
-        what: String,
-        /// Why it could not be.
-        why: String,
-    },
     /// It was made to fail here.
     #[error("step {0} fails, as it was told to")]
     Flaky(usize),
@@ -57,10 +52,6 @@ pub enum Error {
 impl Error {
     pub(crate) fn change(change: &Change, why: impl Into<String>) -> Self {
         Self::Change { change: change.to_string(), why: why.into() }
-    }
-
-    pub(crate) fn observe(what: impl Into<String>, why: &io::Error) -> Self {
-        Self::Observe { what: what.into(), why: explain(why) }
     }
 
     pub(crate) fn tool(change: &Change, error: &ToolError) -> Self {

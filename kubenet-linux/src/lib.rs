@@ -17,7 +17,7 @@ pub mod tool;
 mod wiring;
 
 pub use self::fake::{Fake, Flaky};
-pub use self::kernel::{Error, Kernel};
+pub use self::kernel::{Error, Kernel, Observe};
 pub use self::netlink::{Netlink, Others};
 pub use self::rules::{Tools, XtTools};
 pub use self::wiring::{Cable, NoWiring, Wiring};

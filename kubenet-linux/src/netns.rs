@@ -45,7 +45,7 @@ impl Netns {
     /// Where the system cannot say.
     pub fn is_one(&self) -> io::Result<bool> {
         const NSFS_MAGIC: i64 = 0x6e73_6673;
-        Ok(i64::from(rustix::fs::fstatfs(&self.file)?.f_type) == NSFS_MAGIC)
+        Ok(rustix::fs::fstatfs(&self.file)?.f_type == NSFS_MAGIC)
     }
 
     /// A new one without a name: it ends with the last file descriptor, thread and link that are in it.

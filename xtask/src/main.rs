@@ -19,6 +19,8 @@ const HELP: &str = "\
 cargo xtask test [--fail-fast] [STEP…]   installs what is missing, then checks everything, or the steps that are named
 cargo xtask steps                        the steps of `test`
 cargo xtask corpus [DIR…]                runs the cases below a folder (default tests/corpus)
+cargo xtask parity random MODE SEED FLOWS | scenarios DIR | all SEED FLOWS TABLE
+                                         compares model and kernel (Linux)
 cargo xtask bench [ARG…]                 runs the benches and prints their tables; ARG as for `cargo bench -p kubenet-core`
 cargo xtask doc                          builds the documentation
 cargo xtask fmt                          formats the code
@@ -42,6 +44,12 @@ fn main() -> ExitCode {
             true
         }
         Some("corpus") => passed(&machine, machine.here_cargo(steps::CORPUS).args(&rest)),
+        Some("parity") => {
+            // Asks for the words of the example: random MODE SEED FLOWS, scenarios FOLDER, all SEED FLOWS TABLE.
+            let run =
+                ["run", "--quiet", "--release", "--package", "kubenet-linux", "--example", "parity", "--"];
+            passed(&machine, machine.here_cargo(&run).args(&rest))
+        }
         Some("bench") => passed(&machine, machine.cargo(["bench", "--package", "kubenet-core"]).args(&rest)),
         Some("doc") => passed(&machine, &mut machine.cargo(["doc", "--workspace", "--no-deps"])),
         Some("fmt") => passed(&machine, &mut machine.cargo(["fmt", "--all"])),

@@ -96,20 +96,6 @@ pub(crate) const STEPS: &[Step] = &[
         ],
         run: lab,
     },
-    Step {
-        name: "parity",
-        about: "model and kernel do the same with the same packets, frame by frame",
-        needs: &[
-            Need::Program("iptables-nft-save", "iptables"),
-            Need::Program("nft", "nftables"),
-            Need::Program("ipset", "ipset"),
-            Need::Program("ipvsadm", "ipvsadm"),
-            Need::Program("modprobe", "kmod"),
-            Need::Program("linux.uml", "user-mode-linux"),
-            Need::Program("unshare", "util-linux"),
-        ],
-        run: parity,
-    },
     Step { name: "examples", about: "the library's examples run to their end", needs: &[], run: examples },
     Step {
         name: "doc",
@@ -184,17 +170,6 @@ fn lab(machine: &Machine) -> Result<(), Stop> {
         &["test", "--package", "kubenet-cli", "--test", "lab", "--", "--ignored", "--test-threads=1"],
     )
 }
-
-/// Of the kernels, that with `ip_vs` may be a gap of the machine; the run tells of it.
-fn parity(machine: &Machine) -> Result<(), Stop> {
-    alone()?;
-    let table = machine.root.join("target/parity.md");
-    let run = ["run", "--quiet", "--package", "kubenet-linux", "--example", "parity", "--", "all", "1", FLOWS];
-    Ok(machine.run(machine.cargo(run).arg(table))?)
-}
-
-/// Random flows per proxy mode.
-const FLOWS: &str = "500";
 
 /// Sees that namespaces can be made.
 fn alone() -> Result<(), Stop> {

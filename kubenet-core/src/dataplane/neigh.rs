@@ -152,9 +152,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let plan = self.plan.links.get(link as usize)?;
         let of_link = |addr: &IpAddr| plan.addresses.iter().any(|own| own.net.addr() == *addr);
         let own = match Family::of(target) {
-            Family::V4 => {
-                src.filter(|addr| !addr.is_loopback() && self.st.local_link(*addr).is_some())
-            }
+            Family::V4 => src.filter(|addr| !addr.is_loopback() && self.st.local_link(*addr).is_some()),
             Family::V6 if plan.mac == MacAddr::ZERO => None,
             Family::V6 => Some(src.filter(of_link).unwrap_or(IpAddr::V6(plan.mac.to_link_local()))),
         };

@@ -8,8 +8,8 @@ use kubenet_core::addr::MacAddr;
 use kubenet_core::plan::Vxlan;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags,
-    LinkInfo, LinkLayerType, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkInfo,
+    LinkLayerType, LinkMessage,
 };
 
 use super::encode::ALIAS;
@@ -22,9 +22,6 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) mac: MacAddr,
     pub(crate) mtu: u32,
-    pub(crate) up: bool,
-    pub(crate) carrier: bool,
-    pub(crate) noarp: bool,
     pub(crate) alias: String,
     pub(crate) kind: RowKind,
     /// The bridge, by its number.
@@ -77,16 +74,12 @@ pub(crate) fn mac(bytes: &[u8]) -> MacAddr {
 }
 
 fn row(message: &LinkMessage) -> Row {
-    let flags = message.header.flags;
     let loopback = message.header.link_layer_type == LinkLayerType::Loopback;
     let mut row = Row {
         index: message.header.index,
         name: String::new(),
         mac: MacAddr::ZERO,
         mtu: 0,
-        up: flags.contains(LinkFlags::Up),
-        carrier: flags.contains(LinkFlags::LowerUp),
-        noarp: flags.contains(LinkFlags::Noarp),
         alias: String::new(),
         kind: if loopback { RowKind::Loopback } else { RowKind::Card },
         master: None,

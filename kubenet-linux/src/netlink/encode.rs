@@ -3,7 +3,7 @@
 //! Marks of what is ours: links carry the alias [`ALIAS`], addresses, routing rules and neighbours the protocol [`PROTOCOL`]. Routes
 //! carry the protocol that the plan says.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 
 use ipnet::{IpNet, Ipv6Net};
@@ -431,9 +431,4 @@ pub(crate) fn add_fdb(index: u32, of: &FdbEntry) -> Request {
 pub(crate) fn delete_fdb(index: u32, of: &FdbEntry) -> Request {
     let message = RouteNetlinkMessage::DelNeighbour(fdb(index, of));
     Request { message, flags: 0, fine: &[Errno::NOENT] }
-}
-
-/// Whether an address is the one that [`add_link_local`] makes.
-pub(crate) fn is_link_local_of(addr: Ipv6Addr, mac: MacAddr) -> bool {
-    addr == mac.to_link_local()
 }

@@ -1,4 +1,4 @@
-//! A machine of this kernel: its namespaces, observed and changed by netlink, `/proc/sys` and the tools of rulesets.
+//! A machine of this kernel: its namespaces, changed by netlink, `/proc/sys` and the tools of rulesets.
 //!
 //! In: changes. Out: the same in the kernel, or the first that was refused. Requests of many links, addresses and routes go in one
 //! send; nothing is started for them. Ours are links with the alias `kubenet`, addresses, routing rules and neighbours with the
@@ -7,18 +7,15 @@
 mod apply;
 mod decode;
 mod encode;
-mod observe;
-mod own;
 mod socket;
 mod sysctl;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kubenet_core::plan::{Change, MachineKind, MachinePlan, What};
+use kubenet_core::plan::{Change, What};
 
 use self::socket::{Request, Route};
 use crate::kernel::{Error, Kernel};
@@ -116,36 +113,9 @@ impl Netlink {
             }
         }
     }
-
-    /// The other namespaces that are there, by the names of their files.
-    fn others(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        let listing = match fs::read_dir(&self.others.folder) {
-            Ok(listing) => listing,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
-            Err(error) => return Err(error),
-        };
-        for entry in listing {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            names.extend(
-                name.strip_prefix(&*self.others.prefix).filter(|rest| !rest.is_empty()).map(String::from),
-            );
-        }
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    fn empty(&self) -> MachinePlan {
-        let origin = own::seen();
-        MachinePlan { name: self.machine.clone(), kind: MachineKind::Node, netns: Vec::new(), origin }
-    }
 }
 
 impl Kernel for Netlink {
-    fn observe(&mut self) -> Result<MachinePlan, Error> {
-        observe::observe(self)
-    }
-
     fn apply(&mut self, changes: &[Change]) -> Result<(), Error> {
         apply::apply(self, changes)
     }

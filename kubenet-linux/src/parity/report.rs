@@ -113,10 +113,11 @@ impl Report {
         modes.into_iter().cloned().collect()
     }
 
-    /// The table in Markdown: how many flows of a feature were compared in a mode, and how many of them differ in a known way.
+    /// The table in Markdown: how many flows of a feature were compared in a mode, and how many of them differ.
     pub fn markdown(&self) -> String {
         let mut modes = self.modes();
-        modes.extend(self.lacking.keys().cloned());
+        // What only a part of a mode lacks is told elsewhere.
+        modes.extend(self.lacking.keys().filter(|what| !what.contains(',')).cloned());
         modes.sort_unstable();
         modes.dedup();
         let features: BTreeSet<&String> = self.rows.keys().map(|(feature, _)| feature).collect();
@@ -124,11 +125,17 @@ impl Report {
         for feature in features {
             let cell = |mode: &String| {
                 let tally = self.rows.get(&(feature.clone(), mode.clone())).copied().unwrap_or_default();
-                match tally {
-                    Tally { compared: 0, unknown: 0, .. } => "–".into(),
-                    Tally { compared, gaps: 0, .. } => compared.to_string(),
-                    Tally { compared, gaps, .. } => format!("{compared}, {gaps} with a known gap"),
+                let Tally { compared, gaps, different, unknown, .. } = tally;
+                if compared + unknown == 0 {
+                    return "–".into();
                 }
+                let mut cell = compared.to_string();
+                for (count, words) in [(gaps, "with a known gap"), (different, "different")] {
+                    if count > 0 {
+                        let _ = write!(cell, ", {count} {words}");
+                    }
+                }
+                cell
             };
             let cells: Vec<String> = modes.iter().map(cell).collect();
             let _ = writeln!(out, "| {feature} | {} |", cells.join(" | "));

@@ -270,7 +270,8 @@ impl Site {
                 last = now;
             }
             let is_quiet = now - last >= QUIET;
-            let is_whole = lines.is_empty() || lines.values().map(|lines| read(lines).len()).sum::<usize>() >= rules;
+            let is_whole =
+                lines.is_empty() || lines.values().map(|lines| read(lines).len()).sum::<usize>() >= rules;
             if is_quiet && is_whole || now - begun >= RESTLESS {
                 break;
             }

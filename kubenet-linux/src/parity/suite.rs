@@ -135,7 +135,12 @@ impl Suite<'_> {
         }
     }
 
-    fn site(&self, labs: &mut dyn Labs, network: &Network, outside: &[IpAddr]) -> Result<(Box<dyn Any>, Site), String> {
+    fn site(
+        &self,
+        labs: &mut dyn Labs,
+        network: &Network,
+        outside: &[IpAddr],
+    ) -> Result<(Box<dyn Any>, Site), String> {
         let standing = labs.up(network, outside)?;
         let site = Site::new(network.clone(), standing.spaces, outside, self.traced);
         Ok((standing.hold, site.map_err(|error| error.to_string())?))

@@ -72,7 +72,8 @@ impl Tools {
     /// Those that are installed; of two kinds of `iptables`, that of nf_tables where the kernel has it.
     pub fn probe() -> Self {
         let installed = |kind: &&XtTools| {
-            tool::is_installed(&kind.name(Family::V4, "restore")) && (**kind != XtTools::Nft || has_nf_tables())
+            tool::is_installed(&kind.name(Family::V4, "restore"))
+                && (**kind != XtTools::Nft || has_nf_tables())
         };
         let xt = [XtTools::Nft, XtTools::Legacy].iter().find(installed).copied();
         Self { xt: xt.unwrap_or(XtTools::Plain) }
