@@ -1,4 +1,4 @@
-//! `kubenet lab` on this machine's kernel: `cargo xtask test lab`, or `cargo test -p kubenet-cli --test lab -- --ignored`.
+//! `kubenet lab` on this machine's kernel: `cargo xtask lab`, or `cargo test -p kubenet-cli --test lab -- --ignored`.
 //!
 //! Each test has a folder of its own for its labs, and takes them down however it ends. As root, both ways are tested: with root's
 //! privileges, and in a user namespace.
@@ -163,7 +163,7 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask test lab"]
+#[ignore = "makes namespaces: cargo xtask lab"]
 fn a_service_is_reached_from_everywhere_in_every_mode() {
     for way in ways() {
         for mode in modes() {
@@ -188,7 +188,7 @@ fn a_service_is_reached_from_everywhere_in_every_mode() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask test lab"]
+#[ignore = "makes namespaces: cargo xtask lab"]
 fn the_internet_is_reached_by_the_gateways_address_and_reaches_nobody() {
     for way in ways() {
         let labs = Labs::new();
@@ -210,7 +210,7 @@ fn the_internet_is_reached_by_the_gateways_address_and_reaches_nobody() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask test lab"]
+#[ignore = "makes namespaces: cargo xtask lab"]
 fn a_command_has_its_input_its_output_and_its_exit_status() {
     for way in ways() {
         let labs = Labs::new();
@@ -234,7 +234,7 @@ fn a_command_has_its_input_its_output_and_its_exit_status() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask test lab"]
+#[ignore = "makes namespaces: cargo xtask lab"]
 fn the_cluster_changes_while_it_runs() {
     for way in ways() {
         for mode in ["iptables", "nftables"] {
@@ -263,7 +263,7 @@ fn the_cluster_changes_while_it_runs() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask test lab"]
+#[ignore = "makes namespaces: cargo xtask lab"]
 fn what_is_broken_can_be_mended() {
     for way in ways() {
         let labs = Labs::new();
@@ -296,7 +296,7 @@ fn what_is_broken_can_be_mended() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask test lab"]
+#[ignore = "makes namespaces: cargo xtask lab"]
 fn datagrams_are_answered_from_the_address_that_was_asked() {
     for way in ways() {
         for mode in modes() {
@@ -310,7 +310,7 @@ fn datagrams_are_answered_from_the_address_that_was_asked() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask test lab"]
+#[ignore = "makes namespaces: cargo xtask lab"]
 fn both_families_and_every_underlay_carry_packets() {
     let dual = "clusterCidr=10.244.0.0/16,fd00:10:244::/56";
     let net = "nodeNetwork=172.18.0.0/16,fc00:f853:ccd:e793::/64";
@@ -351,7 +351,7 @@ fn both_families_and_every_underlay_carry_packets() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask test lab"]
+#[ignore = "makes namespaces: cargo xtask lab"]
 fn nothing_is_left_when_the_keeper_is_killed() {
     let mounts = || fs::read_to_string("/proc/self/mounts").expect("mounts");
     let links = || fs::read_to_string("/proc/self/net/dev").expect("links").lines().count();
@@ -390,7 +390,7 @@ fn processes_in(namespace: &Path) -> usize {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask test lab"]
+#[ignore = "makes namespaces: cargo xtask lab"]
 fn several_labs_are_up_at_once_and_what_cannot_be_is_said() {
     let labs = Labs::new();
     labs.up(&[]);

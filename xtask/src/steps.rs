@@ -83,19 +83,6 @@ pub(crate) const STEPS: &[Step] = &[
         ],
         run: rules,
     },
-    Step {
-        name: "lab",
-        about: "a lab comes up in namespaces, carries packets, changes, and leaves nothing behind",
-        needs: &[
-            Need::Program("iptables-nft-save", "iptables"),
-            Need::Program("nft", "nftables"),
-            Need::Program("curl", "curl"),
-            Need::Program("bash", "bash"),
-            Need::Program("ip", "iproute2"),
-            Need::Program("unshare", "util-linux"),
-        ],
-        run: lab,
-    },
     Step { name: "examples", about: "the library's examples run to their end", needs: &[], run: examples },
     Step {
         name: "doc",
@@ -160,22 +147,6 @@ fn rules(machine: &Machine) -> Result<(), Stop> {
     alone.args(["--user", "--map-root-user", "--net", "sh", "-c", probe]);
     output(alone).map_err(Stop::Missing)?;
     cargo(machine, &["run", "--quiet", "--package", "kubenet-tests", "--example", "rules"])
-}
-
-/// A kernel without namespaces for users is a gap of the machine; as root the test needs them too.
-fn lab(machine: &Machine) -> Result<(), Stop> {
-    alone()?;
-    cargo(
-        machine,
-        &["test", "--package", "kubenet-cli", "--test", "lab", "--", "--ignored", "--test-threads=1"],
-    )
-}
-
-/// Sees that namespaces can be made.
-fn alone() -> Result<(), Stop> {
-    let mut alone = Command::new("unshare");
-    alone.args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "true"]);
-    output(alone).map(drop).map_err(Stop::Missing)
 }
 
 fn examples(machine: &Machine) -> Result<(), Stop> {

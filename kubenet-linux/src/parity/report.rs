@@ -219,7 +219,11 @@ mod tests {
         let total = report.total();
         assert_eq!((total.compared, total.gaps, total.different, total.frames), (3, 1, 1, 9));
         assert_eq!(report.failures[0].differences, ["a y"]);
-        assert!(report.markdown().contains("| pods | 3, 1 with a known gap, 1 different |"), "{}", report.markdown());
+        assert!(
+            report.markdown().contains("| pods | 3, 1 with a known gap, 1 different |"),
+            "{}",
+            report.markdown()
+        );
         assert!(report.to_string().starts_with("seed 3\n  a y\n"), "{report}");
     }
 }
