@@ -8,7 +8,6 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
 use super::choices::Choices;
 use super::event::{Event, EventId, EventKind, Flow, FlowKind, Place, Recorder, Stage};
@@ -17,8 +16,8 @@ use super::machine::{Machine, Transmit};
 use super::netns::Map;
 use super::reason::DropReason;
 use super::socket::{Client, ClientId, Notice};
-use crate::addr::{Family, MacAddr};
-use crate::packet::{self, View, number};
+use crate::addr::MacAddr;
+use crate::packet;
 use crate::plan::{Audience, LinkKind, MachineId, PlanSource, Segment, SegmentId, Station};
 use crate::time::Instant;
 
@@ -358,7 +357,7 @@ impl<'p, P: PlanSource + ?Sized> World<'p, P> {
         from: (MachineId, u32, u32),
     ) -> (Vec<(MachineId, u32, u32)>, bool) {
         let to = packet::destination_mac(&skb.bytes);
-        let asked = asked_address(skb);
+        let asked = skb.view.as_ref().ok().and_then(|view| packet::asked_address(&skb.bytes, view));
         let audience = match (opaque, to.is_multicast(), asked) {
             (true, ..) => skb.ip().map_or(Audience::Everyone, |ip| Audience::Address(ip.dst)),
             (false, true, Some(target)) if !self.flood_everyone => Audience::Address(target),
@@ -421,17 +420,4 @@ fn under<P: PlanSource + ?Sized>(
         machines.insert(id, machine);
     }
     machines
-}
-
-/// The address that an ARP request or neighbour solicitation asks for.
-fn asked_address(skb: &Skb) -> Option<IpAddr> {
-    match &skb.view {
-        Ok(View::Arp(arp)) if arp.request => Some(arp.target),
-        Ok(View::Ip(ip)) if ip.protocol == number::ICMPV6 && ip.family() == Family::V6 => {
-            let body = packet::l4_bytes(&skb.bytes, ip);
-            let target: [u8; 16] = body.get(8..24)?.try_into().ok()?;
-            (body.first() == Some(&135)).then(|| IpAddr::from(target))
-        }
-        Ok(View::Arp(_) | View::Ip(_) | View::Other(_)) | Err(_) => None,
-    }
 }

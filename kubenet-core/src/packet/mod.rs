@@ -258,6 +258,19 @@ pub fn ttl(frame: &[u8], family: Family) -> u8 {
     frame.get(at).copied().unwrap_or(0)
 }
 
+/// The address that an ARP request or a neighbour solicitation asks for. `view` is what [`view()`] says of the frame.
+pub fn asked_address(frame: &[u8], view: &View) -> Option<IpAddr> {
+    match view {
+        View::Arp(arp) if arp.request => Some(arp.target),
+        View::Ip(ip) if ip.protocol == number::ICMPV6 && ip.family() == Family::V6 => {
+            let body = l4_bytes(frame, ip);
+            let target: [u8; 16] = body.get(8..24)?.try_into().ok()?;
+            (body.first() == Some(&135)).then(|| IpAddr::from(target))
+        }
+        View::Arp(_) | View::Ip(_) | View::Other(_) => None,
+    }
+}
+
 /// The bytes above the IP header.
 pub fn l4_bytes<'f>(frame: &'f [u8], ip: &Ip) -> &'f [u8] {
     frame.get(usize::from(ip.l4)..ETHERNET_BYTES + usize::from(ip.len)).unwrap_or(&[])

@@ -446,35 +446,31 @@ impl Conntrack {
         Ok(Ct::Known { id, original: true, state: CtState::New })
     }
 
+    /// A packet's connection, its state in it, and whether it goes as the first one went.
+    fn place<'c>(&'c self, ct: &'c Ct) -> Option<(&'c Connection, CtState, bool)> {
+        match ct {
+            Ct::None | Ct::Untracked => None,
+            Ct::New(connection) => Some((connection, CtState::New, true)),
+            Ct::About { connection, original } => Some((connection, CtState::Related, *original)),
+            Ct::Known { id, original, state } => Some((self.entry(*id)?, *state, *original)),
+        }
+    }
+
     /// What rules see of a packet's connection.
     pub(super) fn seen(&self, ct: &Ct) -> Option<CtSeen> {
-        let (connection, state, original) = match ct {
-            Ct::None | Ct::Untracked => return None,
-            Ct::New(connection) => (&**connection, CtState::New, true),
-            Ct::About { connection, original } => (&**connection, CtState::Related, *original),
-            Ct::Known { id, original, state } => (self.entry(*id)?, *state, *original),
-        };
+        let (connection, state, original) = self.place(ct)?;
         let (orig, reply) = (connection.orig, connection.reply);
         Some(CtSeen { state, status: connection.status, mark: connection.mark, original, orig, reply })
     }
 
     /// The state of a packet in its connection, as rules see it.
     pub(super) fn state(&self, ct: &Ct) -> Option<CtState> {
-        match ct {
-            Ct::None | Ct::Untracked => None,
-            Ct::New(_) => Some(CtState::New),
-            Ct::About { .. } => Some(CtState::Related),
-            Ct::Known { id, state, .. } => self.entry(*id).map(|_| *state),
-        }
+        self.place(ct).map(|(_, state, _)| state)
     }
 
     /// The connection that a packet belongs to.
     pub(super) fn of<'c>(&'c self, ct: &'c Ct) -> Option<&'c Connection> {
-        match ct {
-            Ct::None | Ct::Untracked => None,
-            Ct::New(connection) | Ct::About { connection, .. } => Some(connection),
-            Ct::Known { id, .. } => self.entry(*id),
-        }
+        self.place(ct).map(|(connection, ..)| connection)
     }
 
     /// The connection that a packet belongs to, to be changed.
