@@ -54,7 +54,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             // the stack above it (`br_nf_pre_routing_finish`).
             if let Some(dst) = skb.ip().map(|ip| ip.dst).filter(|dst| Some(*dst) != was) {
                 if self.is_behind(bridge, dst, skb.mark) {
-                    skb.bridging = true;
+                    skb.bridging = Some(source);
                     self.neighbour_output(bridge, dst, skb);
                 } else {
                     self.bridge_pass_up(bridge, true, skb);
@@ -82,9 +82,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
 
     /// A packet that came in by a port, whose destination a rule changed, and whose new neighbour is known
     /// (`br_nf_pre_routing_finish_bridge`): bridged on, with its own source MAC.
-    pub(super) fn bridge_on(&mut self, bridge: u32, to: MacAddr, mut skb: Skb) {
-        skb.bridging = false;
-        let source = packet::source_mac(&skb.bytes);
+    pub(super) fn bridge_on(&mut self, bridge: u32, source: MacAddr, to: MacAddr, mut skb: Skb) {
+        skb.bridging = None;
         packet::set_macs(&mut skb.bytes, source, to);
         let Some(port) = skb.phys_in else { return };
         let Some((_, hairpin, isolated)) = self.st.link(port).and_then(|l| l.master) else { return };

@@ -5,6 +5,7 @@ use core::net::IpAddr;
 
 use super::conntrack::Ct;
 use super::event::{EventId, FlowId};
+use crate::addr::MacAddr;
 use crate::packet::{self, Malformed, View};
 
 /// A frame with what the stack remembers about it.
@@ -26,8 +27,8 @@ pub struct Skb {
     pub(super) phys_in: Option<u32>,
     /// The bridge port that it leaves by, while it is bridged.
     pub(super) phys_out: Option<u32>,
-    /// It waits for the MAC of its new destination, to be bridged on (`br_nf_pre_routing_finish_bridge`).
-    pub(super) bridging: bool,
+    /// It waits for the MAC of its new destination, to be bridged on from this one (`br_nf_pre_routing_finish_bridge`).
+    pub(super) bridging: Option<MacAddr>,
     /// IPVS has changed it: the virtual server's address, port and protocol.
     pub(super) ipvs: Option<(IpAddr, u16, u8)>,
     /// A socket of this namespace made it.
@@ -53,7 +54,7 @@ impl Skb {
             ct: Ct::None,
             phys_in: None,
             phys_out: None,
-            bridging: false,
+            bridging: None,
             ipvs: None,
             from_socket: false,
             prerouted: false,

@@ -1,7 +1,7 @@
 //! ICMP and ICMPv6: errors that the stack sends, echo, and what errors mean to sockets.
 //!
 //! Sources: `net/ipv4/icmp.c icmp_send, icmp_rcv`, `net/ipv6/icmp.c`, RFC 792, RFC 4443, RFC 1122 §3.2.2 (when no
-//! error may be sent); spec/linux.md §6. Not modelled: rate limits, accepting redirects.
+//! error may be sent); spec/linux.md §6. Not modelled: rate limits of errors, accepting redirects.
 
 use alloc::format;
 use core::net::IpAddr;

@@ -198,6 +198,17 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         Some((DropReason::IpRpfilter, why))
     }
 
+    /// Whether the sender is reached by a link without a router: only then is it told of a shorter way (`__mkroute_input`, by what
+    /// `__fib_validate_source` says of the next hop's scope).
+    fn is_neighbour(&mut self, link: u32, ip: &Ip) -> bool {
+        let fib = self.st.fib(self.plan, ip.src);
+        let query = Query { dst: ip.src, src: Some(ip.dst), iif: None, oif: None, mark: 0 };
+        match fib.lookup(self.plan, &query) {
+            Found::Route { hops, .. } => hops.iter().any(|hop| hop.link == Some(link) && hop.via.is_none()),
+            Found::None | Found::Rule(_) | Found::Unmodelled(_) => false,
+        }
+    }
+
     fn route_and_forward(&mut self, link: u32, host: bool, ip: Ip, mut skb: Skb) {
         let forwards = match ip.family() {
             Family::V4 => self.plan.sysctls.ip_forward,
@@ -310,8 +321,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let next = hop.via.unwrap_or(ip.dst);
         if iif == oif
             && self.plan.sysctls.send_redirects
-            && ip.family() == Family::V4
-            && let IpAddr::V4(router) = next
+            && let (IpAddr::V4(router), IpAddr::V4(sender)) = (next, ip.src)
+            && self.is_neighbour(iif, &ip)
+            && self.st.redirects.may_tell(sender, self.now)
         {
             let (about, cause) = (skb.clone(), skb.last);
             self.icmp_error(about, cause, IcmpError::RedirectHost(router));

@@ -28,6 +28,7 @@ pub mod netfilter;
 mod netns;
 mod output;
 mod reason;
+mod redirect;
 mod socket;
 mod vxlan;
 mod world;

@@ -35,9 +35,14 @@ const ANSWERS: usize = 16;
 
 impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     /// Sends to a neighbour whose MAC is known.
-    fn neighbour_send(&mut self, link: u32, own: MacAddr, to: MacAddr, mut skb: Skb) {
-        if skb.bridging {
-            self.bridge_on(link, to, skb);
+    ///
+    /// What a bridge sends on in its own name is shown by its device as well, unless the neighbour is `fast`: known for sure, and with
+    /// its header at hand (`br_nf_pre_routing_finish_bridge`).
+    fn neighbour_send(&mut self, link: u32, own: MacAddr, to: MacAddr, fast: bool, mut skb: Skb) {
+        if let Some(source) = skb.bridging
+            && fast
+        {
+            self.bridge_on(link, source, to, skb);
             return;
         }
         packet::set_macs(&mut skb.bytes, own, to);
@@ -74,13 +79,15 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         match self.st.neighbours.get_mut(&(link, next)) {
             Some(entry) if usable(entry.state) => {
                 let to = entry.mac;
+                let fast = entry.has_header && is_connected(entry.state);
+                entry.has_header = true;
                 if R::ON {
                     let origin = entry.origin.clone();
                     self.note(&mut skb, Some(link), Stage::Neighbour, || {
                         (EventKind::NeighbourKnown { addr: next, mac: to }, origin)
                     });
                 }
-                self.neighbour_send(link, mac, to, skb);
+                self.neighbour_send(link, mac, to, fast, skb);
             }
             Some(entry) if entry.state == NeighbourState::Incomplete => {
                 if entry.queue.len() >= QUEUE_PACKETS {
@@ -106,6 +113,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                     mac: MacAddr::ZERO,
                     updated: now,
                     probes: 1,
+                    has_header: false,
                     queue: VecDeque::from(vec![skb]),
                     candidates: SmallVec::new(),
                     origin: None,
@@ -209,13 +217,14 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         entry.mac = mac;
         entry.state = NeighbourState::Reachable;
         entry.updated = self.now;
+        entry.has_header |= !entry.queue.is_empty();
         let waiting = core::mem::take(&mut entry.queue);
         for mut skb in waiting {
             self.note(&mut skb, Some(link), Stage::Neighbour, || {
                 (EventKind::NeighbourResolved { addr, mac }, None)
             });
             let own = self.st.link(link).map_or(MacAddr::ZERO, |l| l.mac);
-            self.neighbour_send(link, own, mac, skb);
+            self.neighbour_send(link, own, mac, false, skb);
         }
     }
 
@@ -253,6 +262,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                     mac,
                     updated: now,
                     probes: 0,
+                    has_header: false,
                     queue: VecDeque::new(),
                     candidates: SmallVec::new(),
                     origin: None,
@@ -354,6 +364,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
 
 const fn delivered() -> EventKind {
     EventKind::Delivered { listener: None, port: None }
+}
+
+/// `NUD_CONNECTED`.
+const fn is_connected(state: NeighbourState) -> bool {
+    matches!(state, NeighbourState::Permanent | NeighbourState::Noarp | NeighbourState::Reachable)
 }
 
 const fn usable(state: NeighbourState) -> bool {

@@ -19,6 +19,7 @@ use super::frame::Skb;
 use super::hooks::{Station, stations};
 use super::ipvs::Ipvs;
 use super::netfilter::{HOOKS, Prepared, RuleState, place_of};
+use super::redirect::Redirects;
 use super::socket::Connections;
 use crate::addr::{Family, MacAddr};
 use crate::plan::{
@@ -67,6 +68,8 @@ pub(super) struct NeighbourEntry {
     pub(super) mac: MacAddr,
     pub(super) updated: Instant,
     pub(super) probes: u8,
+    /// A packet was sent to it, and the header for the next ones is kept (`neigh_hh_init`).
+    pub(super) has_header: bool,
     pub(super) queue: VecDeque<Skb>,
     /// Answers that came at the same instant: who is first is chance.
     pub(super) candidates: SmallVec<[MacAddr; 2]>,
@@ -133,6 +136,7 @@ pub(super) struct NetnsState {
     /// Bytes of all pieces that wait.
     pub(super) fragment_bytes: usize,
     pub(super) ip_id: u16,
+    pub(super) redirects: Redirects,
     pub(super) default_bridge_filter: bool,
 }
 
@@ -162,6 +166,7 @@ impl NetnsState {
             fragments: Map::default(),
             fragment_bytes: 0,
             ip_id: 0,
+            redirects: Redirects::default(),
             default_bridge_filter: plan.sysctls.bridge_nf_call_iptables,
         };
         if !plan.netfilter.is_empty() || !plan.conntrack.is_empty() {
@@ -267,6 +272,7 @@ impl NetnsState {
                 mac,
                 updated: Instant::START,
                 probes: 0,
+                has_header: false,
                 queue: VecDeque::new(),
                 candidates: SmallVec::new(),
                 origin: Some(neighbour.origin.clone()),

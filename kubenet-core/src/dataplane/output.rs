@@ -20,7 +20,7 @@ use super::reason::DropReason;
 use super::socket::Failure;
 use crate::addr::{Family, MacAddr};
 use crate::packet::{self, ETHERNET_BYTES, IcmpError, Ipv4Meta, number};
-use crate::plan::{Hook, LinkKind, Origin, RouteScope, Unknown};
+use crate::plan::{Address, Hook, LinkKind, Origin, RouteScope, Unknown};
 
 /// What is known of a packet of this namespace's own before it is built.
 pub(super) struct Outgoing {
@@ -114,13 +114,18 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         }
     }
 
-    /// The source address for a neighbour on a link.
+    /// The source address for a neighbour on a link (`inet_select_addr`, `ipv6_dev_get_saddr`): not one that means the host alone.
     pub(super) fn source_on(&self, link: u32, near: IpAddr) -> Option<IpAddr> {
         let plan = self.plan.links.get(link as usize)?;
         let family = Family::of(near);
-        let mut own = plan.addresses.iter().filter(|a| Family::of_net(a.net) == family);
+        let is_usable = |a: &&Address| Family::of_net(a.net) == family && a.scope != RouteScope::Host;
+        let mut own = plan.addresses.iter().filter(is_usable);
         if family == Family::V6 && is_link_local(near) && plan.mac != MacAddr::ZERO {
             return Some(IpAddr::V6(plan.mac.to_link_local()));
+        }
+        // RFC 6724 §5, rule 1.
+        if family == Family::V6 && self.st.local_link(near).is_some() {
+            return Some(near);
         }
         let near_one = own.clone().find(|a| a.net.contains(&near)).or_else(|| own.next());
         near_one.map(|a| a.net.addr()).or_else(|| self.any_source(family))
@@ -261,7 +266,14 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         match device {
             Device::Loopback => self.io.hand_over(self.st.index, 0, skb),
             Device::Veth { netns, link: peer } => self.veth_transmit(link, netns, peer, skb),
-            Device::Bridge => self.bridge_transmit(link, skb),
+            Device::Bridge => match skb.bridging {
+                // `br_nf_dev_xmit`.
+                Some(source) => {
+                    let to = packet::destination_mac(&skb.bytes);
+                    self.bridge_on(link, source, to, skb);
+                }
+                None => self.bridge_transmit(link, skb),
+            },
             Device::Vxlan => self.vxlan_transmit(link, skb),
             Device::Nic(Some(segment)) => {
                 skb.scrub();

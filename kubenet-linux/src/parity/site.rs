@@ -76,6 +76,8 @@ pub struct Compared {
     pub rules: usize,
     /// What is different.
     pub differences: Vec<String>,
+    /// Frames of the kernel behind the first difference of their device.
+    pub apart: usize,
 }
 
 impl Compared {
@@ -133,7 +135,7 @@ impl Site {
         traced: bool,
     ) -> Result<Self, SiteError> {
         let plans = quiet(&network, outside, 0);
-        let most_hops = most_hops(&plans.0);
+        let most_hops = most_hops(&plans.plans);
         let (mut cards, mut known) = (Cards::default(), Vec::new());
         let (mut ruled, mut all) = (Vec::<Place>::new(), BTreeSet::<Place>::new());
         for id in 0..plans.machine_count() {
@@ -184,8 +186,9 @@ impl Site {
         known.extend([first.question.from.port, first.question.to.port].into_iter().flatten());
         let judge = Judge { seen: &seen, cards: &self.cards, known: &known };
         let mut best: Option<Compared> = None;
-        for hop in 0..self.most_hops {
-            let plans = quiet(&self.network, &outside, hop);
+        // A kernel that told the same sender of a shorter way in an earlier flow keeps silent for a while.
+        for (hop, redirects) in (0..self.most_hops).flat_map(|hop| [(hop, true), (hop, false)]) {
+            let plans = Quiet { redirects, ..quiet(&self.network, &outside, hop) };
             // The ways that chance can fall, those with the least pinned first.
             let mut ways = VecDeque::from([BTreeMap::new()]);
             for _ in 0..WAYS {
@@ -196,8 +199,8 @@ impl Site {
                 if compared.agrees() {
                     return Ok(compared);
                 }
-                let fewer = |best: &Compared| compared.differences.len() < best.differences.len();
-                if best.as_ref().is_none_or(fewer) {
+                let nearer = |best: &Compared| compared.apart < best.apart;
+                if best.as_ref().is_none_or(nearer) {
                     best = Some(compared);
                 }
                 branch(case, &pins, &mut ways);
@@ -288,7 +291,8 @@ impl Site {
 
 /// The plans of a network with hosts outside, and the place of the next hop that flows take.
 fn quiet(network: &Network, outside: &[IpAddr], hop: usize) -> Quiet {
-    Quiet(outside.iter().fold(network.plans(), |plans, addr| plans.with_outside(*addr)), hop)
+    let plans = outside.iter().fold(network.plans(), |plans, addr| plans.with_outside(*addr));
+    Quiet { plans, hop, redirects: true }
 }
 
 /// The most next hops that a route has.
@@ -312,19 +316,24 @@ pub fn outside(trace: &Trace) -> Vec<IpAddr> {
 ///
 /// Where a route has several next hops, a flow takes one by a hash with a secret of the kernel: here it is one of each by its place.
 #[derive(Debug)]
-struct Quiet(Plans, usize);
+struct Quiet {
+    plans: Plans,
+    hop: usize,
+    redirects: bool,
+}
 
 impl PlanSource for Quiet {
     fn machine_count(&self) -> u32 {
-        self.0.machine_count()
+        self.plans.machine_count()
     }
 
     fn machine(&self, id: MachineId) -> Option<Arc<MachinePlan>> {
-        let mut machine = self.0.machine(id)?;
+        let mut machine = self.plans.machine(id)?;
         for netns in &mut Arc::make_mut(&mut machine).netns {
             netns.undeclared = Undeclared::Closed;
+            netns.sysctls.send_redirects &= self.redirects;
             for route in netns.routes.iter_mut().filter(|route| route.next_hops.len() > 1) {
-                let place = self.1 % route.next_hops.len();
+                let place = self.hop % route.next_hops.len();
                 route.next_hops = route.next_hops.get(place).cloned().into_iter().collect();
             }
         }
@@ -332,15 +341,15 @@ impl PlanSource for Quiet {
     }
 
     fn machine_named(&self, name: &str) -> Option<MachineId> {
-        self.0.machine_named(name)
+        self.plans.machine_named(name)
     }
 
     fn segment(&self, id: SegmentId) -> Option<Segment> {
-        self.0.segment(id)
+        self.plans.segment(id)
     }
 
     fn stations(&self, segment: SegmentId, audience: Audience) -> Vec<Station> {
-        self.0.stations(segment, audience)
+        self.plans.stations(segment, audience)
     }
 }
 
@@ -367,6 +376,11 @@ impl Judge<'_> {
         let known = self.known.iter().copied().chain([seen.sport]);
         let mut ports = Ports::with_known(known);
         let found = frames::compare(&model, &seen.shots, &mut ports);
+        let apart = found.iter().map(|difference| {
+            let frames = seen.shots.get(&difference.device).map_or(0, Vec::len);
+            frames.saturating_sub(difference.place) + usize::from(difference.kernel.is_none())
+        });
+        let apart = apart.sum();
         let mut differences: Vec<String> = found.iter().map(Difference::to_string).collect();
         let verdict = if matches!(case.verdict, Verdict::Loop) { Verdict::Timeout } else { case.verdict };
         if verdict != seen.verdict {
@@ -387,7 +401,7 @@ impl Judge<'_> {
             }
         }
         let frames = frames::count(&seen.shots);
-        Compared { model: case.verdict, kernel: seen.verdict, frames, rules, differences }
+        Compared { model: case.verdict, kernel: seen.verdict, frames, rules, differences, apart }
     }
 }
 

@@ -380,7 +380,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             (tracked.reply.src, tracked.reply.sport) = real;
         }
         let local = self.st.local_link(real.0).is_some();
-        if !local && hook == Hook::Input {
+        // A packet of the machine itself loses one too (`__ip_vs_get_out_rt`, `decrement_ttl`).
+        if !local {
             if packet::ttl(&skb.bytes, ip.family()) <= 1 {
                 let about = skb.clone();
                 let why = || ("the TTL ran out".into(), None);
