@@ -205,8 +205,9 @@ fn set_link(netns: &mut Netns, name: &Arc<str>, setting: &LinkSetting) {
         LinkSetting::Mac(mac) => link.mac = *mac,
         LinkSetting::Mtu(bytes) => link.mtu_bytes = *bytes,
         LinkSetting::Up(up) => {
-            link.up = *up;
-            if !up {
+            let was = core::mem::replace(&mut link.up, *up);
+            // A kernel has no routes by a link that is down, whatever a plan says of one.
+            if !(was && *up) {
                 drop_routes(netns, core::slice::from_ref(name));
             }
         }

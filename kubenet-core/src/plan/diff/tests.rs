@@ -193,6 +193,19 @@ fn mutate(plan: &mut MachinePlan, what: u8, at: usize) {
 }
 
 #[test]
+fn a_route_by_a_link_that_is_down_is_not_there_when_the_link_comes_up() {
+    for from in machines() {
+        let mut to = from.clone();
+        for netns in &mut to.netns {
+            netns.links.iter_mut().for_each(|link| link.up = false);
+            netns.routes.iter_mut().for_each(|route| route.metric += 1);
+        }
+        check(Some(&from), &to);
+        check(Some(&to), &from);
+    }
+}
+
+#[test]
 fn any_mutation_of_a_machine_is_made_and_taken_back() {
     let machines = machines();
     let steps = proptest::collection::vec((0..17_u8, 0..1000_usize), 1..5);
