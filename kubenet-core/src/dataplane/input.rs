@@ -180,13 +180,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         if rp_filter == 0 {
             return None;
         }
-        let fib = self.st.fib(self.plan, ip.src);
-        let query = Query { dst: ip.src, src: Some(ip.dst), iif: None, oif: None, mark: 0 };
-        let reached = match fib.lookup(self.plan, &query) {
+        let reached = self.way_back(ip, |found| match found {
             Found::Route { hops, .. } => rp_filter != 1 || hops.iter().any(|h| h.link == Some(link)),
             Found::None | Found::Rule(_) => false,
             Found::Unmodelled(_) => true,
-        };
+        });
         if reached {
             return None;
         }
@@ -201,12 +199,17 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
     /// Whether the sender is reached by a link without a router: only then is it told of a shorter way (`__mkroute_input`, by what
     /// `__fib_validate_source` says of the next hop's scope).
     fn is_neighbour(&mut self, link: u32, ip: &Ip) -> bool {
-        let fib = self.st.fib(self.plan, ip.src);
-        let query = Query { dst: ip.src, src: Some(ip.dst), iif: None, oif: None, mark: 0 };
-        match fib.lookup(self.plan, &query) {
+        self.way_back(ip, |found| match found {
             Found::Route { hops, .. } => hops.iter().any(|hop| hop.link == Some(link) && hop.via.is_none()),
             Found::None | Found::Rule(_) | Found::Unmodelled(_) => false,
-        }
+        })
+    }
+
+    /// Reads the route to a packet's sender.
+    fn way_back(&mut self, ip: &Ip, read: impl FnOnce(Found<'_>) -> bool) -> bool {
+        let fib = self.st.fib(self.plan, ip.src);
+        let query = Query { dst: ip.src, src: Some(ip.dst), iif: None, oif: None, mark: 0 };
+        read(fib.lookup(self.plan, &query))
     }
 
     fn route_and_forward(&mut self, link: u32, host: bool, ip: Ip, mut skb: Skb) {

@@ -34,21 +34,6 @@ const QUEUE_PACKETS: usize = 101;
 const ANSWERS: usize = 16;
 
 impl<C: Choices, R: Recorder> Stack<'_, C, R> {
-    /// Sends to a neighbour whose MAC is known.
-    ///
-    /// What a bridge sends on in its own name is shown by its device as well, unless the neighbour is `fast`: known for sure, and with
-    /// its header at hand (`br_nf_pre_routing_finish_bridge`).
-    fn neighbour_send(&mut self, link: u32, own: MacAddr, to: MacAddr, fast: bool, mut skb: Skb) {
-        if let Some(source) = skb.bridging
-            && fast
-        {
-            self.bridge_on(link, source, to, skb);
-            return;
-        }
-        packet::set_macs(&mut skb.bytes, own, to);
-        self.transmit(link, skb);
-    }
-
     /// Sends an IP packet to a neighbour on a link.
     pub(super) fn neighbour_output(&mut self, link: u32, next: IpAddr, mut skb: Skb) {
         let Some(state) = self.st.link(link) else { return };
@@ -87,7 +72,14 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                         (EventKind::NeighbourKnown { addr: next, mac: to }, origin)
                     });
                 }
-                self.neighbour_send(link, mac, to, fast, skb);
+                match skb.bridging {
+                    // Its device does not see what a bridge sends on to a neighbour like that (`br_nf_pre_routing_finish_bridge`).
+                    Some(source) if fast => self.bridge_on(link, source, to, skb),
+                    Some(_) | None => {
+                        packet::set_macs(&mut skb.bytes, mac, to);
+                        self.transmit(link, skb);
+                    }
+                }
             }
             Some(entry) if entry.state == NeighbourState::Incomplete => {
                 if entry.queue.len() >= QUEUE_PACKETS {
@@ -219,12 +211,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         entry.updated = self.now;
         entry.has_header |= !entry.queue.is_empty();
         let waiting = core::mem::take(&mut entry.queue);
+        let own = self.st.link(link).map_or(MacAddr::ZERO, |l| l.mac);
         for mut skb in waiting {
             self.note(&mut skb, Some(link), Stage::Neighbour, || {
                 (EventKind::NeighbourResolved { addr, mac }, None)
             });
-            let own = self.st.link(link).map_or(MacAddr::ZERO, |l| l.mac);
-            self.neighbour_send(link, own, mac, false, skb);
+            packet::set_macs(&mut skb.bytes, own, mac);
+            self.transmit(link, skb);
         }
     }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use kubenet_core::addr::MacAddr;
 use kubenet_core::dataplane::{EventKind, Stage};
-use kubenet_core::packet::{self, View, number};
+use kubenet_core::packet;
 use kubenet_core::plan::{LinkKind, MachinePlan};
 use kubenet_core::time::Instant;
 use kubenet_core::trace::Case;
@@ -113,26 +113,14 @@ impl Cards {
         if !to.is_multicast() {
             return to == card.mac;
         }
-        asked(frame).is_none_or(|addr| card.answers.contains(&addr))
+        let asked = packet::view(frame).ok().and_then(|view| packet::asked_address(frame, &view));
+        asked.is_none_or(|addr| card.answers.contains(&addr))
     }
 }
 
 /// A device by its names.
 pub fn device(machine: &str, netns: &str, link: &str) -> Device {
     Device { machine: machine.into(), netns: netns.into(), link: link.into() }
-}
-
-/// The address that an ARP request or a neighbour solicitation asks for.
-fn asked(frame: &[u8]) -> Option<IpAddr> {
-    match packet::view(frame) {
-        Ok(View::Arp(arp)) if arp.request => Some(arp.target),
-        Ok(View::Ip(ip)) if ip.protocol == number::ICMPV6 => {
-            let body = packet::l4_bytes(frame, &ip);
-            let target: [u8; 16] = body.get(8..24)?.try_into().ok()?;
-            (body.first() == Some(&135)).then(|| IpAddr::from(target))
-        }
-        Ok(View::Arp(_) | View::Ip(_) | View::Other(_)) | Err(_) => None,
-    }
 }
 
 /// Puts a captured frame into its place, if it counts.

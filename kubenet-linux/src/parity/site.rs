@@ -76,8 +76,6 @@ pub struct Compared {
     pub rules: usize,
     /// What is different.
     pub differences: Vec<String>,
-    /// Frames of the kernel behind the first difference of their device.
-    pub apart: usize,
 }
 
 impl Compared {
@@ -185,7 +183,7 @@ impl Site {
         let mut known = self.known.clone();
         known.extend([first.question.from.port, first.question.to.port].into_iter().flatten());
         let judge = Judge { seen: &seen, cards: &self.cards, known: &known };
-        let mut best: Option<Compared> = None;
+        let mut best: Option<(usize, Compared)> = None;
         // A kernel that told the same sender of a shorter way in an earlier flow keeps silent for a while.
         for (hop, redirects) in (0..self.most_hops).flat_map(|hop| [(hop, true), (hop, false)]) {
             let plans = Quiet { redirects, ..quiet(&self.network, &outside, hop) };
@@ -195,18 +193,17 @@ impl Site {
                 let Some(pins) = ways.pop_front() else { break };
                 let trace = self.network.trace_through(&plans, &seeded(pins.clone()))?;
                 let Some(case) = trace.outcomes.first() else { continue };
-                let compared = judge.compared(case);
+                let (apart, compared) = judge.compared(case);
                 if compared.agrees() {
                     return Ok(compared);
                 }
-                let nearer = |best: &Compared| compared.apart < best.apart;
-                if best.as_ref().is_none_or(nearer) {
-                    best = Some(compared);
+                if best.as_ref().is_none_or(|(least, _)| apart < *least) {
+                    best = Some((apart, compared));
                 }
                 branch(case, &pins, &mut ways);
             }
         }
-        best.ok_or_else(|| SiteError::Unknown("chance falls no way".into()))
+        best.map(|(_, compared)| compared).ok_or_else(|| SiteError::Unknown("chance falls no way".into()))
     }
 
     /// Sends the flow through the kernel, and takes down what passed.
@@ -370,7 +367,8 @@ struct Judge<'s> {
 }
 
 impl Judge<'_> {
-    fn compared(&self, case: &Case) -> Compared {
+    /// What is different, and how many frames of the kernel are behind the first difference of their device.
+    fn compared(&self, case: &Case) -> (usize, Compared) {
         let seen = self.seen;
         let model = frames::of_case(case, self.cards, seen.until);
         let known = self.known.iter().copied().chain([seen.sport]);
@@ -401,7 +399,7 @@ impl Judge<'_> {
             }
         }
         let frames = frames::count(&seen.shots);
-        Compared { model: case.verdict, kernel: seen.verdict, frames, rules, differences, apart }
+        (apart, Compared { model: case.verdict, kernel: seen.verdict, frames, rules, differences })
     }
 }
 
