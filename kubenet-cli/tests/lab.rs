@@ -1,4 +1,4 @@
-//! `kubenet lab` on this machine's kernel: `cargo xtask lab`, or `cargo test -p kubenet-cli --test lab -- --ignored`.
+//! `kubenet lab` on this machine's kernel: `cargo xtask test lab`, or `cargo test -p kubenet-cli --test lab -- --ignored`.
 //!
 //! Each test has a folder of its own for its labs, and takes them down however it ends. As root, both ways are tested: with root's
 //! privileges, and in a user namespace.
@@ -163,7 +163,7 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask lab"]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn a_service_is_reached_from_everywhere_in_every_mode() {
     for way in ways() {
         for mode in modes() {
@@ -188,7 +188,7 @@ fn a_service_is_reached_from_everywhere_in_every_mode() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask lab"]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn the_internet_is_reached_by_the_gateways_address_and_reaches_nobody() {
     for way in ways() {
         let labs = Labs::new();
@@ -210,7 +210,7 @@ fn the_internet_is_reached_by_the_gateways_address_and_reaches_nobody() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask lab"]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn a_command_has_its_input_its_output_and_its_exit_status() {
     for way in ways() {
         let labs = Labs::new();
@@ -234,7 +234,7 @@ fn a_command_has_its_input_its_output_and_its_exit_status() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask lab"]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn the_cluster_changes_while_it_runs() {
     for way in ways() {
         for mode in ["iptables", "nftables"] {
@@ -263,7 +263,7 @@ fn the_cluster_changes_while_it_runs() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask lab"]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn what_is_broken_can_be_mended() {
     for way in ways() {
         let labs = Labs::new();
@@ -296,7 +296,7 @@ fn what_is_broken_can_be_mended() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask lab"]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn datagrams_are_answered_from_the_address_that_was_asked() {
     for way in ways() {
         for mode in modes() {
@@ -309,11 +309,65 @@ fn datagrams_are_answered_from_the_address_that_was_asked() {
     }
 }
 
+/// One pod behind a load balancer whose address a node answers for without holding it.
+const BALANCED: &str = r#"
+{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: pool, namespace: metallb-system},
+ spec: {addresses: [172.18.255.192/28, "fc00:f853:ccd:e793::ff00/124"]}}
+---
+{apiVersion: metallb.io/v1beta1, kind: L2Advertisement, metadata: {name: l2, namespace: metallb-system}, spec: {ipAddressPools: [pool]}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: web, labels: {app: web}},
+ spec: {nodeName: node-2, containers: [{name: c, ports: [{containerPort: 80}]}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: LoadBalancer
+  ipFamilyPolicy: RequireDualStack
+  externalTrafficPolicy: Local
+  healthCheckNodePort: 31000
+  selector: {app: web}
+  ports: [{port: 80}]
+"#;
+
 #[test]
-#[ignore = "makes namespaces: cargo xtask lab"]
+#[ignore = "makes namespaces: cargo xtask test lab"]
+fn an_address_that_nobody_holds_is_answered_for_and_health_is_told() {
+    for way in ways() {
+        let labs = Labs::new();
+        let file = labs.write("balanced.yaml", BALANCED);
+        let words = ["up", "-f", &file, "--nodes", "2", "--assume", DUAL_PODS, "--assume", DUAL_NODES];
+        labs.ok(&[&words, way].concat());
+        let status = labs.status();
+        let addresses = status["services"][0]["loadBalancer"].as_array().expect("addresses");
+        assert_eq!(addresses.len(), 2, "{status}");
+        for balancer in addresses.iter().filter_map(Value::as_str).map(addr) {
+            let url = url(balancer, 80);
+            let seen =
+                labs.seen("gateway", &url).unwrap_or_else(|| panic!("{url}: {}", labs.ok(&["status"])));
+            assert_eq!(seen.server, "default/web");
+            // With the policy `Local` the source stays.
+            let gateway = text(&labs.exec("gateway", &["ip", "-o", "addr"]).stdout);
+            assert!(gateway.contains(&seen.source.to_string()), "{seen:?}: {gateway}");
+        }
+        for (node, code) in [("node-1", "503"), ("node-2", "200")] {
+            let ask = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:31000"];
+            assert_eq!(text(&labs.exec(node, &ask).stdout), code, "{node}");
+        }
+    }
+}
+
+const DUAL_PODS: &str = "clusterCidr=10.244.0.0/16,fd00:10:244::/56";
+const DUAL_NODES: &str = "nodeNetwork=172.18.0.0/16,fc00:f853:ccd:e793::/64";
+
+fn url(addr: IpAddr, port: u16) -> String {
+    format!("http://{}", std::net::SocketAddr::new(addr, port))
+}
+
+#[test]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn both_families_and_every_underlay_carry_packets() {
-    let dual = "clusterCidr=10.244.0.0/16,fd00:10:244::/56";
-    let net = "nodeNetwork=172.18.0.0/16,fc00:f853:ccd:e793::/64";
     for way in ways() {
         for (cni, underlay) in
             [("bridge", "host-gw"), ("flannel", "vxlan"), ("kindnet", "host-gw"), ("bridge", "routed")]
@@ -331,18 +385,15 @@ fn both_families_and_every_underlay_carry_packets() {
                 "--underlay",
                 underlay,
                 "--assume",
-                dual,
+                DUAL_PODS,
                 "--assume",
-                net,
+                DUAL_NODES,
             ];
             labs.ok(&[&words, way].concat());
             let addresses = labs.addresses("default/server-1");
             assert_eq!(addresses.len(), 2, "{addresses:?}");
             for one in addresses.iter().map(|one| addr(one)) {
-                let url = match one {
-                    IpAddr::V4(one) => format!("http://{one}:8080"),
-                    IpAddr::V6(one) => format!("http://[{one}]:8080"),
-                };
+                let url = url(one, 8080);
                 let seen = labs.seen("pod/client", &url);
                 assert!(seen.is_some(), "{cni} {underlay} {way:?} {url}: {}", labs.ok(&["status"]));
             }
@@ -351,7 +402,7 @@ fn both_families_and_every_underlay_carry_packets() {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask lab"]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn nothing_is_left_when_the_keeper_is_killed() {
     let mounts = || fs::read_to_string("/proc/self/mounts").expect("mounts");
     let links = || fs::read_to_string("/proc/self/net/dev").expect("links").lines().count();
@@ -390,7 +441,7 @@ fn processes_in(namespace: &Path) -> usize {
 }
 
 #[test]
-#[ignore = "makes namespaces: cargo xtask lab"]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn several_labs_are_up_at_once_and_what_cannot_be_is_said() {
     let labs = Labs::new();
     labs.up(&[]);

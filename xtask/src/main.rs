@@ -21,7 +21,6 @@ cargo xtask steps                        the steps of `test`
 cargo xtask corpus [DIR…]                runs the cases below a folder (default tests/corpus)
 cargo xtask parity random MODE SEED FLOWS | scenarios DIR | all SEED FLOWS TABLE
                                          compares model and kernel (Linux)
-cargo xtask lab                          tests the lab in namespaces (Linux)
 cargo xtask bench [ARG…]                 runs the benches and prints their tables; ARG as for `cargo bench -p kubenet-core`
 cargo xtask doc                          builds the documentation
 cargo xtask fmt                          formats the code
@@ -50,11 +49,6 @@ fn main() -> ExitCode {
             let run =
                 ["run", "--quiet", "--release", "--package", "kubenet-linux", "--example", "parity", "--"];
             passed(&machine, machine.here_cargo(&run).args(&rest))
-        }
-        Some("lab") => {
-            let test =
-                ["test", "--package", "kubenet-cli", "--test", "lab", "--", "--ignored", "--test-threads=1"];
-            passed(&machine, &mut machine.cargo(test))
         }
         Some("bench") => passed(&machine, machine.cargo(["bench", "--package", "kubenet-core"]).args(&rest)),
         Some("doc") => passed(&machine, &mut machine.cargo(["doc", "--workspace", "--no-deps"])),

@@ -83,6 +83,19 @@ pub(crate) const STEPS: &[Step] = &[
         ],
         run: rules,
     },
+    Step {
+        name: "lab",
+        about: "a cluster in namespaces answers, changes, breaks and goes as it is told, with root's rights and without",
+        needs: &[
+            Need::Program("iptables-nft-save", "iptables"),
+            Need::Program("nft", "nftables"),
+            Need::Program("ip", "iproute2"),
+            Need::Program("unshare", "util-linux"),
+            Need::Program("curl", "curl"),
+            Need::Program("bash", "bash"),
+        ],
+        run: lab,
+    },
     Step { name: "examples", about: "the library's examples run to their end", needs: &[], run: examples },
     Step {
         name: "doc",
@@ -142,11 +155,26 @@ fn cargo(machine: &Machine, arguments: &[&str]) -> Result<(), Stop> {
 
 /// A kernel without namespaces for users, or without what the tools talk to, is a gap of the machine.
 fn rules(machine: &Machine) -> Result<(), Stop> {
-    let probe = "iptables-nft-save && nft list ruleset && ipset save";
-    let mut alone = Command::new("unshare");
-    alone.args(["--user", "--map-root-user", "--net", "sh", "-c", probe]);
-    output(alone).map_err(Stop::Missing)?;
+    alone("iptables-nft-save && nft list ruleset && ipset save")?;
     cargo(machine, &["run", "--quiet", "--package", "kubenet-tests", "--example", "rules"])
+}
+
+/// The lab of the library and that of the command, each as root and as a user where we are root.
+pub(crate) fn lab(machine: &Machine) -> Result<(), Stop> {
+    alone("iptables-nft-save && nft list ruleset && ip link add br0 type bridge && ip link add a type veth peer name b")?;
+    let example = ["run", "--quiet", "--package", "kubenet-linux", "--example", "lab", "--", "--rootless"];
+    cargo(machine, &example)?;
+    cargo(
+        machine,
+        &["test", "--package", "kubenet-cli", "--test", "lab", "--", "--ignored", "--test-threads=1"],
+    )
+}
+
+/// Whether a user's own namespaces can do what the words of a shell say.
+fn alone(probe: &str) -> Result<(), Stop> {
+    let mut alone = Command::new("unshare");
+    alone.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-c", probe]);
+    output(alone).map(drop).map_err(Stop::Missing)
 }
 
 fn examples(machine: &Machine) -> Result<(), Stop> {
