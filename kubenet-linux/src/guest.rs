@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::tool;
+
 /// How often it is looked whether the run is over.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -76,11 +78,11 @@ impl Guest {
     /// [`GuestError::Missing`] where the kernel, its modules or what loads them is not installed.
     pub fn find() -> Result<Self, GuestError> {
         let uml = GuestError::Missing { what: "user-mode Linux", package: "user-mode-linux" };
-        let kernel = on_path("linux.uml").ok_or(uml)?;
+        let kernel = tool::find("linux.uml").ok_or(uml)?;
         if !Path::new(MODULES).is_dir() {
             return Err(GuestError::Missing { what: "its modules", package: "user-mode-linux" });
         }
-        on_path("modprobe").ok_or(GuestError::Missing { what: "modprobe", package: "kmod" })?;
+        tool::find("modprobe").ok_or(GuestError::Missing { what: "modprobe", package: "kmod" })?;
         Ok(Self { kernel, memory_mib: 1024 })
     }
 
@@ -185,12 +187,6 @@ fn wait(mut child: Child, patience: Duration) -> io::Result<bool> {
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines.iter().skip(lines.len().saturating_sub(5)).copied().collect::<Vec<_>>().join("; ")
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use crate::netns::Netns;
@@ -66,7 +67,12 @@ pub fn run(netns: &Netns, program: &str, arguments: &[&str], input: &str) -> Res
 
 /// Whether a tool is on this machine.
 pub fn is_installed(program: &str) -> bool {
-    std::env::split_paths(&path()).any(|folder| folder.join(program).is_file())
+    find(program).is_some()
+}
+
+/// The file of a tool, where it is on this machine.
+pub fn find(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&path()).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 fn fed(command: &mut Command, input: &str) -> io::Result<Output> {
