@@ -286,9 +286,7 @@ impl Turn<'_> {
             let index = space.links().map_err(failed)?.get(bridge).map(|row| row.index);
             let Some(index) = index else {
                 let why = format!("the bridge {bridge}, which its cable ends at, is not there");
-                return Err(changes
-                    .get(place)
-                    .map_or(Error::Flaky(place), |change| Error::change(change, why)));
+                return Err(refused(changes, place, why));
             };
             space.queue.push((place, encode::set_master(&cable.name, index)));
         }
@@ -390,6 +388,10 @@ fn refusal(changes: &[Change], place: usize, error: &io::Error, said: Option<Str
     if let Some(said) = said {
         why = format!("{why} ({said})");
     }
+    refused(changes, place, why)
+}
+
+fn refused(changes: &[Change], place: usize, why: String) -> Error {
     match changes.get(place) {
         Some(change) => Error::change(change, why),
         None => Error::Change { change: "the change".into(), why },
