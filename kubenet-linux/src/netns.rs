@@ -157,6 +157,11 @@ pub fn mount_tmpfs(path: &Path) -> io::Result<()> {
     Ok(rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, None)?)
 }
 
+/// A name as that of a file: `_` stands for `/`.
+pub fn file_name(name: &str) -> String {
+    name.replace('/', "_")
+}
+
 fn unshare() -> io::Result<()> {
     // A thread that shares nothing else is moved; the others stay.
     #[expect(unsafe_code, reason = "rustix marks every unshare unsafe, because of CLONE_FILES")]

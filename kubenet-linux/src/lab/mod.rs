@@ -47,7 +47,7 @@ pub use self::needs::Missing;
 pub use self::servers::{Received, Seen};
 use self::servers::{Records, Servers};
 use self::switch::{SWITCH, Switch};
-use crate::netns::Netns;
+use crate::netns::{self, Netns};
 
 /// How a lab is made.
 #[derive(Clone, Debug)]
@@ -306,6 +306,5 @@ fn check(plans: &Plans, machines: &BTreeMap<Arc<str>, Arc<MachinePlan>>) -> Resu
 
 /// The name of the file that a namespace is mounted at: that of the machine for its own, else its own.
 pub fn netns_file(machine: &str, netns: &str) -> String {
-    let name = if netns.is_empty() { machine } else { netns };
-    name.replace('/', "_")
+    netns::file_name(if netns.is_empty() { machine } else { netns })
 }

@@ -19,7 +19,7 @@ use kubenet_core::plan::{Change, What};
 
 use self::socket::{Request, Route};
 use crate::kernel::{Error, Kernel};
-use crate::netns::Netns;
+use crate::netns::{self, Netns};
 use crate::rules::Tools;
 use crate::wiring::Wiring;
 
@@ -35,7 +35,7 @@ pub struct Others {
 impl Others {
     /// The file of a namespace.
     pub fn path(&self, netns: &str) -> PathBuf {
-        self.folder.join(format!("{}{}", self.prefix, netns.replace('/', "_")))
+        self.folder.join(format!("{}{}", self.prefix, netns::file_name(netns)))
     }
 }
 
