@@ -111,19 +111,20 @@ mod tests {
 
     #[test]
     fn what_the_mode_needs_is_named_with_its_package() {
-        // Every node masquerades by iptables.
-        let cases =
-            [("iptables", "iptables-nft-restore"), ("nftables", "nft"), ("ipvs", "iptables-nft-restore")];
+        let cases = [
+            ("iptables", "iptables-nft-restore"),
+            ("nftables", "nft"),
+            ("ipvs", "ipset"),
+            ("ipvs", "ipvsadm"),
+        ];
         for (mode, program) in cases {
-            let is_there = |name: &str| program == "nft" && name.starts_with("iptables");
-            let missing = missing_where([node(mode)].iter(), &is_there, true).expect("something");
+            let has_others = |name: &str| name != program && name != "iptables-legacy-restore";
+            let missing = missing_where([node(mode)].iter(), &has_others, true).expect("something");
             let words = missing.to_string();
             assert!(words.starts_with(&format!("{program} is not installed, and node-1")), "{mode}: {words}");
         }
-        assert_eq!(
-            missing_where([node("iptables")].iter(), &|name| name == "iptables-legacy-restore", true),
-            None
-        );
+        let is_legacy = |name: &str| name == "iptables-legacy-restore";
+        assert_eq!(missing_where([node("iptables")].iter(), &is_legacy, true), None);
     }
 
     #[test]
