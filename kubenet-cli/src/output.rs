@@ -85,6 +85,7 @@ pub(crate) fn error(error: &anyhow::Error) {
 }
 
 /// Something that the user may want to know, on standard error.
+#[cfg(target_os = "linux")]
 pub(crate) fn note(text: &str) {
     let word = paint(style::DIM, "note");
     let _gone = writeln!(anstream::stderr(), "{word}: {}", clean(text));
