@@ -264,6 +264,33 @@ fn the_cluster_changes_while_it_runs() {
 
 #[test]
 #[ignore = "makes namespaces: cargo xtask test lab"]
+fn pods_that_go_together_take_no_foreign_link_along() {
+    for way in ways() {
+        let labs = Labs::new();
+        let pod = |number: usize| {
+            format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: many-{number}}}, spec: {{nodeName: node-1, containers: [{{name: c}}]}}}}\n---\n"
+            )
+        };
+        let file = labs.write("many.yaml", &(0..12).map(pod).collect::<String>());
+        labs.up(way);
+        let links = || text(&labs.exec("node-1", &["ip", "-o", "link"]).stdout);
+        let before = links().lines().count();
+        labs.ok(&["apply", "-f", &file]);
+        assert_eq!(links().lines().count(), before + 12);
+        // The first group that anybody would take.
+        let foreign = ["ip", "link", "add", "foreign", "group", "1", "type", "bridge"];
+        assert!(labs.exec("node-1", &foreign).status.success());
+        labs.ok(&["delete", "-f", &file]);
+        let left = links();
+        assert!(left.contains("foreign"), "{left}");
+        assert_eq!(left.lines().count(), before + 1, "{left}");
+        assert!(labs.seen("pod/client", "http://10.96.0.80").is_some());
+    }
+}
+
+#[test]
+#[ignore = "makes namespaces: cargo xtask test lab"]
 fn what_is_broken_can_be_mended() {
     for way in ways() {
         let labs = Labs::new();

@@ -205,10 +205,12 @@ impl Kept {
     fn delete(&mut self, objects: &[ObjectRef]) -> Answer {
         let mut assume = self.network.assume().clone();
         let mut changes = Vec::new();
+        let mut probe: Objects = (**self.network.objects()).clone();
         for object in objects {
-            let mut probe: Objects = (**self.network.objects()).clone();
             let namespace = object.namespace.as_deref().unwrap_or("default");
-            if probe.delete(object).is_some() {
+            if let Some(found) = probe.delete(object) {
+                // One that is named twice is there both times.
+                probe.put(found);
                 changes.push(ObjectChange::Delete(object.clone()));
             } else if object.kind == "Pod"
                 && self.network.cluster().pod_named(namespace, &object.name).is_some()

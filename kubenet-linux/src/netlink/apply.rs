@@ -64,6 +64,7 @@ pub(super) fn apply(machine: &mut Netlink, changes: &[Change]) -> Result<(), Err
     // What an earlier run that failed has left behind is not sent.
     for space in machine.spaces.values_mut().chain(machine.far.values_mut()) {
         space.queue.clear();
+        space.going.clear();
         space.files.clear();
         space.links = None;
     }
@@ -102,7 +103,7 @@ impl Turn<'_> {
             What::RemoveLink { link, .. } => {
                 let Ok(space) = self.machine.space(&change.netns) else { return Ok(()) };
                 if space.links().map_err(failed)?.get(&**link).is_some_and(Row::is_ours) {
-                    space.queue.push((place, encode::delete_link(link)));
+                    space.going.push((place, link.clone()));
                 }
                 Ok(())
             }
@@ -296,6 +297,8 @@ impl Turn<'_> {
 
     fn send(&mut self) -> Result<(), Error> {
         for space in self.machine.spaces.values_mut().chain(self.machine.far.values_mut()) {
+            let going = space.going.first().map_or(0, |going| going.0);
+            space.let_go().map_err(|error| refusal(self.changes, going, &error, None))?;
             if space.queue.is_empty() {
                 continue;
             }

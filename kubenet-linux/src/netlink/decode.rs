@@ -23,6 +23,8 @@ pub(crate) struct Row {
     pub(crate) mac: MacAddr,
     pub(crate) mtu: u32,
     pub(crate) alias: String,
+    /// The group that it is in; 0 where nobody has put it into one.
+    pub(crate) group: u32,
     pub(crate) kind: RowKind,
     /// The bridge, by its number.
     pub(crate) master: Option<u32>,
@@ -81,6 +83,7 @@ fn row(message: &LinkMessage) -> Row {
         mac: MacAddr::ZERO,
         mtu: 0,
         alias: String::new(),
+        group: 0,
         kind: if loopback { RowKind::Loopback } else { RowKind::Card },
         master: None,
         hairpin: false,
@@ -94,6 +97,7 @@ fn row(message: &LinkMessage) -> Row {
             LinkAttribute::Address(bytes) => row.mac = mac(bytes),
             LinkAttribute::Mtu(mtu) => row.mtu = *mtu,
             LinkAttribute::IfAlias(alias) => row.alias.clone_from(alias),
+            LinkAttribute::Group(group) => row.group = *group,
             LinkAttribute::Controller(index) => row.master = Some(*index),
             LinkAttribute::Link(index) => link = Some(*index),
             LinkAttribute::LinkNetNsId(id) => link_netns = Some(*id),

@@ -139,6 +139,20 @@ pub(crate) fn delete_link(name: &str) -> Request {
     Request { message, flags: 0, fine: &[Errno::NODEV] }
 }
 
+/// Puts a link into a group; one that is not there is not in it.
+pub(crate) fn set_group(name: &str, group: u32) -> Request {
+    let mut message = set_link(name);
+    message.attributes.push(LinkAttribute::Group(group));
+    Request { fine: &[Errno::NODEV], ..set(message) }
+}
+
+/// The links of a group go, all in one (`rtnl_group_dellink` in `net/core/rtnetlink.c`); an empty group is gone.
+pub(crate) fn delete_group(group: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::Group(group));
+    Request { message: RouteNetlinkMessage::DelLink(message), flags: 0, fine: &[Errno::NODEV] }
+}
+
 pub(crate) fn set_mac(name: &str, mac: MacAddr) -> Request {
     let mut message = set_link(name);
     message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));

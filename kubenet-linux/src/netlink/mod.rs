@@ -137,6 +137,8 @@ struct Space {
     links: Option<BTreeMap<String, decode::Row>>,
     /// Requests that are not sent yet, with the places of their changes.
     queue: Vec<(usize, Request)>,
+    /// Links that are to go.
+    going: Vec<(usize, Arc<str>)>,
     /// Sysctls that are not written yet.
     files: Vec<(usize, Arc<str>, u32)>,
 }
@@ -144,7 +146,7 @@ struct Space {
 impl Space {
     fn open(netns: Arc<Netns>) -> io::Result<Self> {
         let route = Route::open(&netns)?;
-        Ok(Self { netns, route, links: None, queue: Vec::new(), files: Vec::new() })
+        Ok(Self { netns, route, links: None, queue: Vec::new(), going: Vec::new(), files: Vec::new() })
     }
 
     fn links(&mut self) -> io::Result<&BTreeMap<String, decode::Row>> {
@@ -152,5 +154,27 @@ impl Space {
             self.links = Some(decode::links(&mut self.route)?);
         }
         Ok(self.links.get_or_insert_default())
+    }
+
+    /// Asks for the end of the links that are to go. The kernel waits for all who may still read a link (`rcu_barrier`, some 20 ms):
+    /// once for those of a group, and else for each.
+    fn let_go(&mut self) -> io::Result<()> {
+        let going = std::mem::take(&mut self.going);
+        let group = if going.len() > 1 { self.free_group()? } else { None };
+        let ask = |link: &str| match group {
+            Some(group) => encode::set_group(link, group),
+            None => encode::delete_link(link),
+        };
+        self.queue.extend(going.iter().map(|(place, link)| (*place, ask(link))));
+        if let (Some(group), Some((first, _))) = (group, going.first()) {
+            self.queue.push((*first, encode::delete_group(group)));
+        }
+        Ok(())
+    }
+
+    /// A group that no link is in: those of another one would go along.
+    fn free_group(&mut self) -> io::Result<Option<u32>> {
+        let taken: BTreeSet<u32> = self.links()?.values().map(|row| row.group).collect();
+        Ok((1..=u32::MAX).find(|group| !taken.contains(group)))
     }
 }
