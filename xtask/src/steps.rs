@@ -161,7 +161,9 @@ fn rules(machine: &Machine) -> Result<(), Stop> {
 
 /// The lab of the library and that of the command, each as root and as a user where we are root.
 pub(crate) fn lab(machine: &Machine) -> Result<(), Stop> {
-    alone("iptables-nft-save && nft list ruleset && ip link add br0 type bridge && ip link add a type veth peer name b")?;
+    alone(
+        "iptables-nft-save && nft list ruleset && ip link add br0 type bridge && ip link add veth0 type veth peer name veth1",
+    )?;
     let example = ["run", "--quiet", "--package", "kubenet-linux", "--example", "lab", "--", "--rootless"];
     cargo(machine, &example)?;
     cargo(
