@@ -4,6 +4,10 @@
 //! to read and the folder to write. Debian's package `user-mode-linux` brings the kernel with `ip_vs`, `ip_set` and the extensions of
 //! iptables as modules (6.1, without `nf_tables`); `kmod` loads them. The kernel's guests are ordinary processes: they are gone when
 //! the run is over, in time or not.
+//!
+//! Not supported: a processor with AMX (`amx_tile` in `/proc/cpuinfo`). The kernel of 6.1 keeps less room for a process' registers than
+//! such a processor has, `ptrace(PTRACE_SETREGSET, NT_X86_XSTATE)` refuses what it hands back, and the run ends as
+//! [`GuestError::Stopped`].
 
 use std::fs;
 use std::io;
