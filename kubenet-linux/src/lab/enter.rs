@@ -51,10 +51,17 @@ impl EnterError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Start { error, .. } if error.kind() == io::ErrorKind::NotFound => 127,
+            // A folder on the way that may not be searched hides that it is nowhere.
+            Self::Start { program, .. } if !program.contains('/') && !is_on_path(program) => 127,
             Self::Start { .. } => 126,
             Self::Lab { .. } | Self::Netns { .. } => 125,
         }
     }
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// Runs a command in a namespace of a lab, with the caller's standard input and output, and gives its exit status: 128 and the number of
