@@ -22,6 +22,7 @@ cargo xtask corpus [DIR…]                runs the cases below a folder (defaul
 cargo xtask parity random MODE SEED FLOWS | scenarios DIR | all SEED FLOWS TABLE
                                          compares model and kernel (Linux)
 cargo xtask bench [ARG…]                 runs the benches and prints their tables; ARG as for `cargo bench -p kubenet-core`
+cargo xtask bench-linux [SERVICES]       the adapter beside ip, nft and iptables, and the model beside the kernel (Linux)
 cargo xtask doc                          builds the documentation
 cargo xtask fmt                          formats the code
 ";
@@ -51,6 +52,11 @@ fn main() -> ExitCode {
             passed(&machine, machine.here_cargo(&run).args(&rest))
         }
         Some("bench") => passed(&machine, machine.cargo(["bench", "--package", "kubenet-core"]).args(&rest)),
+        Some("bench-linux") => {
+            let run =
+                ["run", "--quiet", "--release", "--package", "kubenet-linux", "--example", "bench", "--"];
+            passed(&machine, machine.cargo(run).args(&rest))
+        }
         Some("doc") => passed(&machine, &mut machine.cargo(["doc", "--workspace", "--no-deps"])),
         Some("fmt") => passed(&machine, &mut machine.cargo(["fmt", "--all"])),
         Some("help" | "--help" | "-h") => {
