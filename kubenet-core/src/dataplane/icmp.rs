@@ -147,6 +147,11 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             _ => return,
         };
         let Some(about) = quoted(ip.family(), body.get(8..).unwrap_or(&[])) else { return };
+        // A datagram's socket that has not asked for more (`IP_RECVERR`) is told of what will not pass by itself (`__udp4_lib_err`).
+        let is_size = matches!(failure, Failure::TooBig(_));
+        if about.protocol == Protocol::Udp && !is_size && may_pass(ip.family(), body) {
+            return;
+        }
         self.connection_failed(about, failure, skb.last);
     }
 }
@@ -158,6 +163,15 @@ fn is_error(frame: &[u8], ip: &Ip) -> bool {
         (number::ICMP, Some(kind)) => matches!(kind, 3 | 4 | 5 | 11 | 12),
         (number::ICMPV6, Some(kind)) => kind < 128 || kind == 137,
         _ => false,
+    }
+}
+
+/// Whether an error may be gone the next time (`icmp_err_convert`, `icmpv6_err_convert`: those that are not fatal).
+const fn may_pass(family: Family, body: &[u8]) -> bool {
+    match (family, body) {
+        (Family::V4, [3, code, ..]) => matches!(code, 0 | 1 | 5 | 11 | 12),
+        (Family::V6, [1, code, ..]) => matches!(code, 0 | 2 | 3),
+        _ => true,
     }
 }
 

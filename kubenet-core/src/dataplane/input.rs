@@ -198,7 +198,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
 
     /// Whether the sender is reached by a link without a router: only then is it told of a shorter way (`__mkroute_input`, by what
     /// `__fib_validate_source` says of the next hop's scope).
-    fn is_neighbour(&mut self, link: u32, ip: &Ip) -> bool {
+    pub(super) fn is_neighbour(&mut self, link: u32, ip: &Ip) -> bool {
         self.way_back(ip, |found| match found {
             Found::Route { hops, .. } => hops.iter().any(|hop| hop.link == Some(link) && hop.via.is_none()),
             Found::None | Found::Rule(_) | Found::Unmodelled(_) => false,
@@ -308,6 +308,10 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             self.icmp_error(about, cause, IcmpError::TimeExceeded);
             return;
         }
+        let next = hop.via.unwrap_or(ip.dst);
+        if iif == oif {
+            self.redirect_v6(iif, &ip, next, &skb);
+        }
         // `ip_exceeds_mtu` for DF, `ip6_pkt_too_big` always: routers of IPv6 never fragment.
         if u32::from(ip.len) > mtu && ip.dont_fragment {
             let about = skb.clone();
@@ -321,15 +325,8 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             self.icmp_error(about, cause, IcmpError::TooBig(mtu));
             return;
         }
-        let next = hop.via.unwrap_or(ip.dst);
-        if iif == oif
-            && self.plan.sysctls.send_redirects
-            && let (IpAddr::V4(router), IpAddr::V4(sender)) = (next, ip.src)
-            && self.is_neighbour(iif, &ip)
-            && self.st.redirects.may_tell(sender, self.now)
-        {
-            let (about, cause) = (skb.clone(), skb.last);
-            self.icmp_error(about, cause, IcmpError::RedirectHost(router));
+        if iif == oif {
+            self.redirect_v4(iif, &ip, next, &skb);
         }
         packet::decrement_ttl(&mut skb.bytes, ip.family());
         self.note(&mut skb, Some(oif), Stage::Forward, || (EventKind::TtlDecremented, None));

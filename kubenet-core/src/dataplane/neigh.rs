@@ -364,7 +364,7 @@ const fn is_connected(state: NeighbourState) -> bool {
     matches!(state, NeighbourState::Permanent | NeighbourState::Noarp | NeighbourState::Reachable)
 }
 
-const fn usable(state: NeighbourState) -> bool {
+pub(super) const fn usable(state: NeighbourState) -> bool {
     match state {
         NeighbourState::Permanent
         | NeighbourState::Noarp

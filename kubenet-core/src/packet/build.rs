@@ -335,6 +335,30 @@ pub fn ndp_advertisement(from: (MacAddr, Ipv6Addr), to: (MacAddr, Ipv6Addr), rou
     frame
 }
 
+/// A redirect of IPv6 (RFC 4861 §4.5): packets to `dst` go by `target`, whose MAC address is told where it is known. Quotes the
+/// packet that it is about, as far as 1280 bytes in all reach.
+pub fn ndp_redirect(
+    router: Ipv6Addr,
+    to: Ipv6Addr,
+    target: (Ipv6Addr, Option<MacAddr>),
+    dst: Ipv6Addr,
+    about: &[u8],
+) -> Vec<u8> {
+    let ip = Ipv4Meta { src: IpAddr::V6(router), dst: IpAddr::V6(to), ttl: 255, dont_fragment: true, id: 0 };
+    let mut body = Vec::with_capacity(48 + about.len());
+    body.extend_from_slice(&target.0.octets());
+    body.extend_from_slice(&dst.octets());
+    if let Some(mac) = target.1 {
+        body.extend_from_slice(&[2, 1]); // option 2: target link-layer address, 8 bytes
+        body.extend_from_slice(&mac.0);
+    }
+    // Option 4: redirected header; its length counts eights, and so the quote ends at one.
+    let eights = (about.len() + 8).min(1280 - 40 - 8 - body.len()) / 8;
+    body.extend_from_slice(&[4, eights as u8, 0, 0, 0, 0, 0, 0]);
+    body.extend_from_slice(about.get(..eights * 8 - 8).unwrap_or(about));
+    icmp6(&ip, Icmpv6Type::Unknown { type_u8: 137, code_u8: 0, bytes5to8: [0; 4] }, &body)
+}
+
 /// Writes the MAC addresses of a frame.
 pub fn set_macs(frame: &mut [u8], source: MacAddr, destination: MacAddr) {
     if let Some(header) = frame.get_mut(..12) {

@@ -206,6 +206,10 @@ fn icmpv6_name(l4: &[u8]) -> String {
     match l4 {
         [135, ..] => "neighbour solicitation".into(),
         [136, ..] => "neighbour advertisement".into(),
+        [137, _, _, _, _, _, _, _, target @ ..] if target.len() >= 16 => {
+            let octets: [u8; 16] = target[..16].try_into().unwrap_or_default();
+            format!("redirect to {}", core::net::Ipv6Addr::from(octets))
+        }
         [128, ..] => "echo request".into(),
         [129, ..] => "echo reply".into(),
         [1, 0, ..] => "no route".into(),

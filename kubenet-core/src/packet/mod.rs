@@ -16,7 +16,8 @@ use etherparse::{Ethernet2HeaderSlice, Ipv4HeaderSlice, Ipv6HeaderSlice, NetSlic
 pub(crate) use self::build::rebuild;
 pub use self::build::{
     IcmpError, Ipv4Meta, TcpSegment, VXLAN_HEADER_BYTES, arp, decrement_ttl, fragment_ipv4, icmp_echo,
-    icmp_error, ndp_advertisement, ndp_solicitation, set_macs, tcp, udp, vxlan_encapsulate, vxlan_vni,
+    icmp_error, ndp_advertisement, ndp_redirect, ndp_solicitation, set_macs, tcp, udp, vxlan_encapsulate,
+    vxlan_vni,
 };
 pub use self::describe::{ArpSummary, IpSummary, Summary, describe};
 pub use self::rewrite::{Side, rewrite, rewrite_quoted};

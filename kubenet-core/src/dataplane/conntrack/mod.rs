@@ -527,7 +527,7 @@ pub(super) fn quoted_bytes<'f>(ip: &Ip, frame: &'f [u8]) -> Option<&'f [u8]> {
 fn is_neighbour_discovery(ip: &Ip, frame: &[u8]) -> bool {
     ip.family() == Family::V6
         && ip.protocol == number::ICMPV6
-        && packet::l4_bytes(frame, ip).first().is_some_and(|kind| matches!(kind, 130..=137 | 143))
+        && packet::l4_bytes(frame, ip).first().is_some_and(|kind| matches!(kind, 130..=136 | 143))
 }
 
 /// The flag byte of a TCP header; 0 in other packets.
