@@ -243,8 +243,16 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 if entry.mac != mac && fresh && entry.state == NeighbourState::Reachable {
                     return;
                 }
-                (entry.mac, entry.updated) = (mac, now);
-                entry.state = if asked { NeighbourState::Reachable } else { NeighbourState::Stale };
+                // What is known already is not changed by a question, and its time only by a change (`__neigh_update`).
+                let is_known = usable(entry.state) && entry.mac == mac;
+                let state = match (asked, is_known) {
+                    (true, _) => NeighbourState::Reachable,
+                    (false, true) => entry.state,
+                    (false, false) => NeighbourState::Stale,
+                };
+                if !is_known || state != entry.state {
+                    (entry.mac, entry.state, entry.updated) = (mac, state, now);
+                }
             }
             None if create => {
                 if !self.st.has_room_for_neighbour(now) {

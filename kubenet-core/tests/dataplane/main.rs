@@ -4,4 +4,5 @@
 mod host;
 mod ip;
 mod link;
+mod neighbours;
 mod relay;
