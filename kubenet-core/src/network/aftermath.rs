@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::question::{LookedUp, prepare_one};
 use super::{AskError, Network, Question};
 use crate::dataplane::{self, Machine, Pinned, Probability, Seeded, World};
-use crate::plan::{ConntrackEntry, FdbEntry, Neighbour};
+use crate::plan::{ConntrackEntry, FdbEntry, Neighbour, PlanSource};
 use crate::time::Instant;
 use crate::trace::{Chance, RunError, Trace, attempt};
 
@@ -28,8 +28,14 @@ pub struct Tables {
     pub conntrack: Vec<ConntrackEntry>,
 }
 
-/// Traces one way that chance can fall, and tells what the machines that were met hold at its end.
-pub(super) fn aftermath(network: &Network, question: &Question) -> Result<(Trace, Vec<Tables>), AskError> {
+/// Traces one way that chance can fall, through other plans if there are any, up to a moment at most; and tells what the machines
+/// that were met hold at its end.
+pub(super) fn aftermath(
+    network: &Network,
+    through: Option<&dyn PlanSource>,
+    question: &Question,
+    until: Instant,
+) -> Result<(Trace, Vec<Tables>), AskError> {
     let prepared = match prepare_one(network, question)? {
         LookedUp::Ready(prepared) => prepared,
         LookedUp::Answered(trace) => return Ok((*trace, Vec::new())),
@@ -39,10 +45,11 @@ pub(super) fn aftermath(network: &Network, question: &Question) -> Result<(Trace
         Chance::Explored { .. } => (0, alloc::collections::BTreeMap::new()),
     };
     let mut choices = Pinned { pins, rest: Seeded(seed) };
-    let limits = dataplane::Limits { steps: question.limits.steps, ..dataplane::Limits::default() };
+    let most = dataplane::Limits::default();
+    let limits = dataplane::Limits { steps: question.limits.steps, until: until.min(most.until) };
     let cluster = network.cluster();
     let plans = prepared.plans.clone();
-    let mut world = World::new(&plans);
+    let mut world = World::new(through.unwrap_or(&plans));
     let done = attempt(&mut world, cluster, &prepared.request, None, &mut choices, limits, &|| false);
     let case = match done {
         Ok((case, _)) => case,

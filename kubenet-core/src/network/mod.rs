@@ -32,6 +32,7 @@ use crate::k8s::{ObjectChange, Objects};
 use crate::observe;
 use crate::origin::{Diagnostic, ObjectRef, Severity};
 use crate::plan::{MachineId, MachinePlan, PlanSource, Unknown};
+use crate::time::Instant;
 use crate::trace::Trace;
 
 /// How much one call may do.
@@ -364,7 +365,21 @@ impl Network {
     ///
     /// [`AskError`] when the question cannot be understood or looked up.
     pub fn trace_with_tables(&self, question: &Question) -> Result<(Trace, Vec<Tables>), AskError> {
-        aftermath::aftermath(self, question)
+        aftermath::aftermath(self, None, question, Instant::from_nanos(u64::MAX))
+    }
+
+    /// Likewise through an embedder's plan of the same machines, and up to a moment at most: later nothing happens any more.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`] when the question cannot be understood or looked up.
+    pub fn trace_through_with_tables(
+        &self,
+        plans: &dyn PlanSource,
+        question: &Question,
+        until: Instant,
+    ) -> Result<(Trace, Vec<Tables>), AskError> {
+        aftermath::aftermath(self, Some(plans), question, until)
     }
 
     /// A table of a node or pod, as the command on it would print it, plain or (`-j`) as JSON. A bare word is a node, the gateway,
