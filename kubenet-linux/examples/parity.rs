@@ -36,7 +36,7 @@ impl Labs for Here {
                 spaces.insert((machine.name.to_string(), netns.name.to_string()), Arc::new(opened));
             }
         }
-        Ok(Standing { spaces, hold: Box::new(lab) })
+        Ok(Standing { spaces, records: lab.records().clone(), hold: Box::new(lab) })
     }
 }
 

@@ -44,8 +44,8 @@ pub use self::isolate::isolate;
 use self::machine::Machine;
 pub use self::machine::{ListenerStatus, MachineStatus, NetnsStatus};
 pub use self::needs::Missing;
-pub use self::servers::{Received, Seen};
-use self::servers::{Records, Servers};
+pub use self::servers::{Received, Records, Seen};
+use self::servers::Servers;
 use self::switch::{SWITCH, Switch};
 use crate::netns::{self, Netns};
 
@@ -252,7 +252,8 @@ impl Lab {
         self.records().since(number)
     }
 
-    fn records(&self) -> &Arc<Records> {
+    /// What they received, for who reads it while the lab is elsewhere.
+    pub const fn records(&self) -> &Arc<Records> {
         self.servers.records()
     }
 

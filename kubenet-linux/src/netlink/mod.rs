@@ -5,9 +5,9 @@
 //! protocol 107, and what the plan names; a link without the mark is never set and never removed, `lo` aside.
 
 mod apply;
-mod decode;
+pub(crate) mod decode;
 mod encode;
-mod socket;
+pub(crate) mod socket;
 mod sysctl;
 
 use std::collections::{BTreeMap, BTreeSet};

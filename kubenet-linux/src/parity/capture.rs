@@ -4,7 +4,6 @@
 //! `packet_mmap.rst`, `TPACKET_V2`); a plain packet socket shares the buffer with stages further on, and may show what they wrote into
 //! it. Checksums of layer 4 are not filled in on virtual devices; who compares recomputes them.
 
-use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
@@ -135,41 +134,6 @@ impl Drop for Capture {
             libc::munmap(self.ring.as_ptr().cast(), ring_bytes());
         }
     }
-}
-
-/// The devices of a namespace by their numbers.
-///
-/// # Errors
-///
-/// Where the kernel does not list them.
-pub fn devices(netns: &Netns) -> io::Result<BTreeMap<u32, String>> {
-    netns.run(names)
-}
-
-#[expect(unsafe_code, reason = "if_nameindex gives a list to be freed")]
-fn names() -> io::Result<BTreeMap<u32, String>> {
-    // SAFETY: takes no argument.
-    let list = unsafe { libc::if_nameindex() };
-    if list.is_null() {
-        return Err(io::Error::last_os_error());
-    }
-    let mut names = BTreeMap::new();
-    let mut next = list;
-    loop {
-        // SAFETY: the list ends with an entry of index 0, which is not passed.
-        let entry = unsafe { next.read() };
-        if entry.if_index == 0 {
-            break;
-        }
-        // SAFETY: every entry before the last has a name that ends with a zero.
-        let name = unsafe { std::ffi::CStr::from_ptr(entry.if_name) };
-        names.insert(entry.if_index, name.to_string_lossy().into_owned());
-        // SAFETY: there is a further entry, at least the last one.
-        next = unsafe { next.add(1) };
-    }
-    // SAFETY: the list came from if_nameindex and is not used any more.
-    unsafe { libc::if_freenameindex(list) };
-    Ok(names)
 }
 
 const fn ring_bytes() -> usize {

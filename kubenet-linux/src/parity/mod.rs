@@ -2,18 +2,20 @@
 
 mod capture;
 pub mod client;
-mod cold;
 pub mod dice;
 pub mod draw;
 pub mod frames;
 pub mod gaps;
 pub mod generate;
+mod learned;
 mod likeness;
+mod lists;
+mod memory;
+mod received;
 pub mod report;
 pub mod rules;
 pub mod site;
 pub mod suite;
 
-pub use self::capture::{Capture, Captured, devices};
-pub use self::cold::forget;
+pub use self::capture::{Capture, Captured};
 pub use self::likeness::{Likeness, Ports, is_housekeeping};

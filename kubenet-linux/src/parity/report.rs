@@ -23,6 +23,10 @@ pub struct Tally {
     pub frames: usize,
     /// Rules that the kernel showed.
     pub rules: usize,
+    /// Connections and datagrams that servers received.
+    pub received: usize,
+    /// Entries of the kernel's tables.
+    pub entries: usize,
 }
 
 impl Tally {
@@ -33,6 +37,8 @@ impl Tally {
         self.unknown += other.unknown;
         self.frames += other.frames;
         self.rules += other.rules;
+        self.received += other.received;
+        self.entries += other.entries;
     }
 }
 
@@ -66,6 +72,8 @@ impl Report {
         tally.compared += 1;
         tally.frames += compared.frames;
         tally.rules += compared.rules;
+        tally.received += compared.received;
+        tally.entries += compared.entries;
         let mut unexplained = Vec::new();
         for difference in &compared.differences {
             match gaps.explains(mode, feature, difference) {
@@ -174,16 +182,25 @@ impl fmt::Display for Report {
         let width = self.rows.keys().map(|(feature, _)| feature.len()).max().unwrap_or(0).max(7);
         writeln!(
             f,
-            "{:width$}  {:10}  {:>8}  {:>9}  {:>4}  {:>7}  {:>7}  {:>6}",
-            "feature", "mode", "compared", "different", "gaps", "unknown", "frames", "rules"
+            "{:width$}  {:10}  {:>8}  {:>9}  {:>4}  {:>7}  {:>7}  {:>6}  {:>8}  {:>7}",
+            "feature",
+            "mode",
+            "compared",
+            "different",
+            "gaps",
+            "unknown",
+            "frames",
+            "rules",
+            "received",
+            "entries"
         )?;
         let total = (("all".to_owned(), String::new()), self.total());
         let rows = self.rows.iter().map(|(key, tally)| (key.clone(), *tally)).chain([total]);
         for ((feature, mode), tally) in rows {
-            let Tally { compared, gaps, different, unknown, frames, rules } = tally;
+            let Tally { compared, gaps, different, unknown, frames, rules, received, entries } = tally;
             writeln!(
                 f,
-                "{feature:width$}  {mode:10}  {compared:>8}  {different:>9}  {gaps:>4}  {unknown:>7}  {frames:>7}  {rules:>6}"
+                "{feature:width$}  {mode:10}  {compared:>8}  {different:>9}  {gaps:>4}  {unknown:>7}  {frames:>7}  {rules:>6}  {received:>8}  {entries:>7}"
             )?;
         }
         for (mode, why) in &self.lacking {
@@ -205,6 +222,8 @@ mod tests {
             kernel: Verdict::Connected,
             frames: 3,
             rules: 1,
+            received: 1,
+            entries: 1,
             differences: differences.iter().map(|text| (*text).to_owned()).collect(),
         }
     }

@@ -13,20 +13,26 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kubenet_core::addr::MacAddr;
 use kubenet_core::compile::Plans;
-use kubenet_core::network::{Network, Question};
+use kubenet_core::network::{Network, Question, Tables};
+use kubenet_core::packet;
 use kubenet_core::plan::{
     Audience, MachineId, MachinePlan, PlanSource, Segment, SegmentId, Station, Undeclared,
 };
 use kubenet_core::time::Instant as Moment;
 use kubenet_core::trace::{Case, Chance, End, Trace, Verdict};
 
-use super::capture::{Capture, devices};
+use super::capture::Capture;
 use super::client::{Sent, send};
-use super::cold::forget;
 use super::frames::{self, Cards, Difference, Shots, device};
-use super::likeness::Ports;
+use super::learned::Learned;
+use super::likeness::{Ports, is_housekeeping};
+use super::lists::{self, ByPlace};
+use super::memory::Memory;
+use super::received;
 use super::rules::{self, Hit, Monitor};
+use crate::lab::Records;
 use crate::netns::Netns;
 
 /// How many ways for chance to fall are tried to find the kernel's.
@@ -39,6 +45,8 @@ const SLACK: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(6);
 /// The longest wait for that.
 const RESTLESS: Duration = Duration::from_millis(300);
+/// How long a server may take to say what it received.
+const SAYING: Duration = Duration::from_millis(20);
 
 /// Where a namespace is.
 pub type Place = (String, String);
@@ -49,7 +57,7 @@ struct Tap {
     place: Place,
     netns: Arc<Netns>,
     capture: Capture,
-    devices: BTreeMap<u32, String>,
+    memory: Memory,
     monitor: Option<Monitor>,
 }
 
@@ -61,6 +69,9 @@ pub struct Site {
     cards: Cards,
     known: Vec<u16>,
     most_hops: usize,
+    records: Option<Arc<Records>>,
+    /// Who said something of its own accord since the flow began.
+    talkers: BTreeSet<MacAddr>,
 }
 
 /// What became of one flow, here and there.
@@ -74,6 +85,10 @@ pub struct Compared {
     pub frames: usize,
     /// Rules of the kernel that led on or decided.
     pub rules: usize,
+    /// Connections and datagrams that servers of the kernel's side received.
+    pub received: usize,
+    /// Entries of the kernel's tables at the end: connections, neighbours, forwarding entries.
+    pub entries: usize,
     /// What is different.
     pub differences: Vec<String>,
 }
@@ -154,10 +169,23 @@ impl Site {
             calm(&netns).map_err(at)?;
             let monitor = (traced && ruled.contains(&place)).then(|| Monitor::begin(&netns)).transpose()?;
             let capture = Capture::begin(&netns).map_err(at)?;
-            let devices = devices(&netns).map_err(at)?;
-            taps.push(Tap { place, netns, capture, devices, monitor });
+            let memory = Memory::open(&netns).map_err(at)?;
+            taps.push(Tap { place, netns, capture, memory, monitor });
         }
-        Ok(Self { network, taps, cards, known, most_hops })
+        Ok(Self { network, taps, cards, known, most_hops, records: None, talkers: BTreeSet::new() })
+    }
+
+    /// What this kernel does not tell of, so that it is not compared: what, and why.
+    pub fn lacking(&self) -> Option<(&'static str, &'static str)> {
+        let lists = self.taps.iter().all(|tap| tap.memory.lists_connections());
+        (!lists).then_some(("connections", "/proc/net/nf_conntrack is not there"))
+    }
+
+    /// Compares what servers receive too: those that take it down here.
+    #[must_use]
+    pub fn with_records(mut self, records: Arc<Records>) -> Self {
+        self.records = Some(records);
+        self
     }
 
     /// Sends a flow through both.
@@ -193,8 +221,12 @@ impl Site {
                 let Some(pins) = ways.pop_front() else { break };
                 let trace = self.network.trace_through(&plans, &seeded(pins.clone()))?;
                 let Some(case) = trace.outcomes.first() else { continue };
-                let (apart, compared) = judge.compared(case);
+                let (apart, mut compared, mut ports) = judge.compared(case);
                 if compared.agrees() {
+                    let question = seeded(pins);
+                    let (_, tables) =
+                        self.network.trace_through_with_tables(&plans, &question, seen.until)?;
+                    compared.differences = judge.aftermath(case, &tables, &mut ports);
                     return Ok(compared);
                 }
                 if best.as_ref().is_none_or(|(least, _)| apart < *least) {
@@ -209,11 +241,13 @@ impl Site {
     /// Sends the flow through the kernel, and takes down what passed.
     fn live(&mut self, trace: &Trace, case: &Case, payload: u16) -> Result<Seen, SiteError> {
         self.settle()?;
-        for tap in &self.taps {
+        for tap in &mut self.taps {
             let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
-            forget(&tap.netns).map_err(at)?;
+            tap.memory.forget().map_err(at)?;
         }
         self.drain()?;
+        self.talkers.clear();
+        let number = self.records.as_ref().map_or(0, |records| records.next_number());
         let (sent, place) = aim(trace, case, payload)?;
         let Some(tap) = self.taps.iter().find(|tap| tap.place == place) else {
             return Err(SiteError::NoPlace { machine: place.0, netns: place.1 });
@@ -232,10 +266,16 @@ impl Site {
             Moment::from_nanos(u64::MAX)
         };
         let (shots, hits) = self.settled(rules::of_case(case, until).values().map(Vec::len).sum())?;
+        let received = self.received(number, lists::count(&received::of_case(case, until)));
+        let mut learned = BTreeMap::new();
+        for tap in &mut self.taps {
+            let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
+            learned.insert(tap.place.clone(), tap.memory.read(&self.talkers).map_err(at)?);
+        }
         let verdict = open.verdict;
         // Only now, so that no reset is among the frames.
         drop(open);
-        Ok(Seen { verdict, shots, hits, until, sport: sent.sport })
+        Ok(Seen { verdict, shots, hits, received, learned, until, sport: sent.sport })
     }
 
     /// Waits until nothing is under way, and gives what passed since the last time.
@@ -255,7 +295,10 @@ impl Site {
                 let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
                 for frame in tap.capture.take().map_err(at)? {
                     came = true;
-                    let Some(link) = tap.devices.get(&frame.ifindex) else { continue };
+                    let Some(link) = tap.memory.devices().get(&frame.ifindex) else { continue };
+                    if is_housekeeping(&frame.bytes) {
+                        self.talkers.insert(packet::source_mac(&frame.bytes));
+                    }
                     let device = device(&tap.place.0, &tap.place.1, link);
                     frames::take(&mut shots, &self.cards, device, frame.sent, &frame.bytes);
                 }
@@ -279,6 +322,18 @@ impl Site {
         }
         let hits = lines.iter().map(|(place, lines)| (place.clone(), read(lines)));
         Ok((shots, hits.collect()))
+    }
+
+    /// What servers received from a number on; so many are waited for, a little.
+    fn received(&self, number: u64, wanted: usize) -> Option<ByPlace> {
+        let (records, begun) = (self.records.as_ref()?, Instant::now());
+        loop {
+            let records = records.since(number);
+            if records.len() >= wanted || begun.elapsed() >= SAYING {
+                return Some(received::of_servers(&records));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn drain(&mut self) -> Result<(), SiteError> {
@@ -355,6 +410,8 @@ struct Seen {
     verdict: Verdict,
     shots: Shots,
     hits: BTreeMap<Place, Vec<Hit>>,
+    received: Option<ByPlace>,
+    learned: BTreeMap<Place, Learned>,
     until: Moment,
     sport: u16,
 }
@@ -368,7 +425,7 @@ struct Judge<'s> {
 
 impl Judge<'_> {
     /// What is different, and how many frames of the kernel are behind the first difference of their device.
-    fn compared(&self, case: &Case) -> (usize, Compared) {
+    fn compared(&self, case: &Case) -> (usize, Compared, Ports) {
         let seen = self.seen;
         let model = frames::of_case(case, self.cards, seen.until);
         let known = self.known.iter().copied().chain([seen.sport]);
@@ -399,7 +456,30 @@ impl Judge<'_> {
             }
         }
         let frames = frames::count(&seen.shots);
-        (apart, Compared { model: case.verdict, kernel: seen.verdict, frames, rules, differences })
+        let received = seen.received.as_ref().map_or(0, lists::count);
+        let entries = seen.learned.values().map(Learned::count).sum();
+        let (model, kernel) = (case.verdict, seen.verdict);
+        let compared = Compared { model, kernel, frames, rules, received, entries, differences };
+        (apart, compared, ports)
+    }
+
+    /// What came of the same frames: what servers received, and what the namespaces hold.
+    fn aftermath(&self, case: &Case, tables: &[Tables], ports: &mut Ports) -> Vec<String> {
+        let seen = self.seen;
+        let mut differences = Vec::new();
+        if let Some(theirs) = &seen.received {
+            let ours = received::of_case(case, seen.until);
+            differences.extend(lists::compare_all("received", &ours, theirs, ports));
+        }
+        let place = |tables: &Tables| (tables.machine.to_string(), tables.netns.to_string());
+        let met: BTreeMap<Place, Learned> =
+            tables.iter().map(|tables| (place(tables), Learned::of_tables(tables))).collect();
+        for (place, theirs) in &seen.learned {
+            // Whom no packet met learned nothing.
+            let ours = met.get(place).cloned().unwrap_or_default();
+            differences.extend(ours.compare(place, theirs, ports));
+        }
+        differences
     }
 }
 

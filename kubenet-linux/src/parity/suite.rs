@@ -17,6 +17,7 @@ use super::gaps::Gaps;
 use super::generate::cluster;
 use super::report::{Failure, Report};
 use super::site::{Compared, Place, Site, SiteError, outside};
+use crate::lab::Records;
 use crate::netns::Netns;
 
 /// How many flows go through one random cluster.
@@ -27,6 +28,8 @@ pub const FLOWS_PER_CLUSTER: usize = 20;
 pub struct Standing {
     /// The namespaces of its machines.
     pub spaces: BTreeMap<Place, Arc<Netns>>,
+    /// What its servers receive.
+    pub records: Arc<Records>,
     /// What holds it.
     pub hold: Box<dyn Any>,
 }
@@ -104,6 +107,9 @@ impl Suite<'_> {
             Ok(site) => site,
             Err(error) => return failed(report, name, error),
         };
+        if let Some((what, why)) = site.lacking() {
+            report.lacking.insert(format!("{mode}, {what}"), why.into());
+        }
         for flow in flows {
             let what =
                 format!("{name}: {} {} --proto {} --sport {}", flow.from, flow.to, flow.protocol, flow.sport);
@@ -143,7 +149,8 @@ impl Suite<'_> {
     ) -> Result<(Box<dyn Any>, Site), String> {
         let standing = labs.up(network, outside)?;
         let site = Site::new(network.clone(), standing.spaces, outside, self.traced);
-        Ok((standing.hold, site.map_err(|error| error.to_string())?))
+        let site = site.map_err(|error| error.to_string())?.with_records(standing.records);
+        Ok((standing.hold, site))
     }
 
     fn note(

@@ -31,8 +31,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 pub use self::http::Seen;
-pub use self::records::Received;
-pub(crate) use self::records::Records;
+pub use self::records::{Received, Records};
 pub(crate) use self::responder::Proxy;
 use self::turns::Turns;
 use crate::netns::Netns;

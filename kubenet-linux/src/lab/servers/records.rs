@@ -33,7 +33,7 @@ pub struct Received {
 
 /// The last of them, shared by all servers.
 #[derive(Debug, Default)]
-pub(crate) struct Records(Mutex<Kept>);
+pub struct Records(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -67,8 +67,13 @@ impl Records {
         kept.last.push_back(one);
     }
 
+    /// The number that the next one gets.
+    pub fn next_number(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).next
+    }
+
     /// Those with this number and later ones, the oldest first.
-    pub(crate) fn since(&self, number: u64) -> Vec<Received> {
+    pub fn since(&self, number: u64) -> Vec<Received> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = kept.last.partition_point(|one| one.number < number);
         kept.last.range(first..).cloned().collect()
