@@ -6,31 +6,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use kubenet_core::addr::{Family, Protocol};
+use kubenet_core::dataplane::Client;
+use kubenet_core::packet::{self, Ipv4Meta};
 use kubenet_core::trace::Verdict;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 
 use crate::netns::Netns;
-
-/// What is sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Sent {
-    /// The transport.
-    pub protocol: Protocol,
-    /// The source address to bind; the route chooses when `None`.
-    pub src: Option<IpAddr>,
-    /// The source port, or the identifier of an echo request.
-    pub sport: u16,
-    /// The destination.
-    pub dst: IpAddr,
-    /// The destination port.
-    pub dport: u16,
-    /// Bytes of payload.
-    pub payload: u16,
-    /// Whether the client waits until the other side ends the connection, where it sends nothing.
-    pub to_the_end: bool,
-}
 
 /// A connection that was opened, or tried. Dropped, it ends at once, with a reset where it was up.
 #[derive(Debug)]
@@ -42,15 +25,16 @@ pub struct Open {
     _socket: Option<OwnedFd>,
 }
 
-/// Sends from a namespace, and waits for what comes of it.
+/// Sends from a namespace, and waits for what comes of it; with `to_the_end`, until the other side ends a connection on which nothing
+/// is client.
 ///
 /// # Errors
 ///
 /// Where no socket can be had: that is no answer of the network.
-pub fn send(netns: &Netns, sent: &Sent, patience: Duration) -> io::Result<Open> {
-    let socket = netns.run(|| Ok(socket(sent)?))?;
+pub fn send(netns: &Netns, client: &Client, to_the_end: bool, patience: Duration) -> io::Result<Open> {
+    let socket = netns.run(|| Ok(socket(client)?))?;
     let until = Instant::now() + patience;
-    let (verdict, error) = match exchange(&socket, sent, until) {
+    let (verdict, error) = match exchange(&socket, client, to_the_end, until) {
         Ok(verdict) => (verdict, None),
         Err(errno) => (verdict_of(errno), Some(errno.into())),
     };
@@ -67,12 +51,12 @@ fn verdict_of(errno: Errno) -> Verdict {
     }
 }
 
-fn socket(sent: &Sent) -> rustix::io::Result<OwnedFd> {
-    let (family, any) = match Family::of(sent.dst) {
+fn socket(client: &Client) -> rustix::io::Result<OwnedFd> {
+    let (family, any) = match Family::of(client.dst) {
         Family::V4 => (AddressFamily::INET, IpAddr::from([0_u8; 4])),
         Family::V6 => (AddressFamily::INET6, IpAddr::from([0_u16; 8])),
     };
-    let (kind, protocol) = match (sent.protocol, Family::of(sent.dst)) {
+    let (kind, protocol) = match (client.protocol, Family::of(client.dst)) {
         (Protocol::Tcp, _) => (SocketType::STREAM, ipproto::TCP),
         (Protocol::Udp, _) => (SocketType::DGRAM, ipproto::UDP),
         (Protocol::Sctp, _) => (SocketType::STREAM, ipproto::SCTP),
@@ -81,23 +65,28 @@ fn socket(sent: &Sent) -> rustix::io::Result<OwnedFd> {
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(family, kind, flags, Some(protocol))?;
-    if sent.protocol == Protocol::Icmp {
-        if let Some(src) = sent.src {
+    if client.protocol == Protocol::Icmp {
+        if let Some(src) = client.src {
             net::bind(&socket, &SocketAddr::new(src, 0))?;
         }
         return Ok(socket);
     }
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    if sent.protocol == Protocol::Tcp {
+    if client.protocol == Protocol::Tcp {
         sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     }
-    net::bind(&socket, &SocketAddr::new(sent.src.unwrap_or(any), sent.sport))?;
+    net::bind(&socket, &SocketAddr::new(client.src.unwrap_or(any), client.sport))?;
     Ok(socket)
 }
 
-fn exchange(socket: &OwnedFd, sent: &Sent, until: Instant) -> rustix::io::Result<Verdict> {
-    let port = if sent.protocol == Protocol::Icmp { 0 } else { sent.dport };
-    match net::connect(socket, &SocketAddr::new(sent.dst, port)) {
+fn exchange(
+    socket: &OwnedFd,
+    client: &Client,
+    to_the_end: bool,
+    until: Instant,
+) -> rustix::io::Result<Verdict> {
+    let port = if client.protocol == Protocol::Icmp { 0 } else { client.dport };
+    match net::connect(socket, &SocketAddr::new(client.dst, port)) {
         Ok(()) => {}
         Err(Errno::INPROGRESS) => {
             wait(socket, PollFlags::OUT, until)?;
@@ -105,15 +94,15 @@ fn exchange(socket: &OwnedFd, sent: &Sent, until: Instant) -> rustix::io::Result
         }
         Err(error) => return Err(error),
     }
-    match sent.protocol {
-        Protocol::Tcp | Protocol::Sctp if sent.payload == 0 && !sent.to_the_end => {
+    match client.protocol {
+        Protocol::Tcp | Protocol::Sctp if client.payload == 0 && !to_the_end => {
             return Ok(Verdict::Connected);
         }
-        Protocol::Tcp | Protocol::Sctp if sent.payload == 0 => {}
+        Protocol::Tcp | Protocol::Sctp if client.payload == 0 => {}
         Protocol::Tcp | Protocol::Sctp | Protocol::Udp => {
-            tried(net::send(socket, &vec![0; usize::from(sent.payload)], SendFlags::NOSIGNAL))?;
+            tried(net::send(socket, &vec![0; usize::from(client.payload)], SendFlags::NOSIGNAL))?;
         }
-        Protocol::Icmp => tried(net::send(socket, &echo_request(sent), SendFlags::NOSIGNAL))?,
+        Protocol::Icmp => tried(net::send(socket, &echo_request(client), SendFlags::NOSIGNAL))?,
     }
     let mut answer = vec![0; 0xffff];
     loop {
@@ -123,9 +112,9 @@ fn exchange(socket: &OwnedFd, sent: &Sent, until: Instant) -> rustix::io::Result
             Err(Errno::AGAIN) => continue,
             Err(error) => return Err(error),
         };
-        match sent.protocol {
+        match client.protocol {
             Protocol::Tcp | Protocol::Sctp if got == 0 => return Ok(Verdict::Closed),
-            Protocol::Icmp if !is_echo_reply(sent, answer.get(..got).unwrap_or(&[])) => {}
+            Protocol::Icmp if !is_echo_reply(client, answer.get(..got).unwrap_or(&[])) => {}
             Protocol::Tcp | Protocol::Sctp | Protocol::Udp | Protocol::Icmp => return Ok(Verdict::Answered),
         }
     }
@@ -139,36 +128,23 @@ fn tried(sent: rustix::io::Result<usize>) -> rustix::io::Result<()> {
     }
 }
 
-fn echo_request(sent: &Sent) -> Vec<u8> {
-    let kind = if sent.dst.is_ipv4() { 8 } else { 128 };
-    let [high, low] = sent.sport.to_be_bytes();
-    let mut bytes = vec![kind, 0, 0, 0, high, low, 0, 1];
-    bytes.resize(8 + usize::from(sent.payload), 0);
-    // The kernel sums ICMPv6 of raw sockets itself.
-    let sum = checksum(&bytes).to_be_bytes();
-    bytes.splice(2..4, sum);
-    bytes
+/// Of the kernel are the addresses, and the checksum of ICMPv6, which covers them.
+fn echo_request(client: &Client) -> Vec<u8> {
+    let (src, dst) = (client.src.unwrap_or(client.dst), client.dst);
+    let meta = Ipv4Meta { src, dst, ttl: 64, dont_fragment: true, id: 0 };
+    let payload = vec![0; usize::from(client.payload)];
+    let frame = packet::icmp_echo(&meta, false, client.sport, 1, &payload);
+    let ip_header = if dst.is_ipv4() { 20 } else { 40 };
+    frame.get(packet::ETHERNET_BYTES + ip_header..).unwrap_or(&[]).to_vec()
 }
 
-fn is_echo_reply(sent: &Sent, bytes: &[u8]) -> bool {
+fn is_echo_reply(client: &Client, bytes: &[u8]) -> bool {
     // A raw IPv4 socket gets the IP header too.
     let header =
-        if sent.dst.is_ipv4() { bytes.first().map_or(0, |byte| usize::from(byte & 15) * 4) } else { 0 };
-    let kind = if sent.dst.is_ipv4() { 0 } else { 129 };
+        if client.dst.is_ipv4() { bytes.first().map_or(0, |byte| usize::from(byte & 15) * 4) } else { 0 };
+    let kind = if client.dst.is_ipv4() { 0 } else { 129 };
     let body = bytes.get(header..).unwrap_or(&[]);
-    body.first() == Some(&kind) && body.get(4..6) == Some(&sent.sport.to_be_bytes())
-}
-
-/// The Internet checksum (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
-    let word = |pair: &[u8]| {
-        u32::from(pair.first().copied().unwrap_or(0)) << 8 | u32::from(pair.get(1).copied().unwrap_or(0))
-    };
-    let mut sum: u32 = bytes.chunks(2).map(word).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
+    body.first() == Some(&kind) && body.get(4..6) == Some(&client.sport.to_be_bytes())
 }
 
 fn wait(socket: &OwnedFd, what: PollFlags, until: Instant) -> rustix::io::Result<()> {

@@ -21,6 +21,9 @@ pub(super) struct Learned {
     pub(super) connections: Vec<Likeness>,
     pub(super) neighbours: Vec<Likeness>,
     pub(super) forwarding: Vec<Likeness>,
+    /// Neighbours and forwarding entries that may come from what a kernel says of its own accord: they count where the other side has
+    /// them.
+    pub(super) talk: Vec<Likeness>,
 }
 
 impl Learned {
@@ -34,6 +37,7 @@ impl Learned {
                 .filter_map(|one| neighbour(&one.dev, one.addr, one.mac, one.state))
                 .collect(),
             forwarding: learned.filter_map(|one| forwarding(one.mac, &one.dev, one.dst)).collect(),
+            talk: Vec::new(),
         }
     }
 
@@ -41,7 +45,9 @@ impl Learned {
     pub(super) fn compare(&self, place: &Place, kernel: &Self, ports: &mut Ports) -> Vec<String> {
         let name = if place.1.is_empty() { &place.0 } else { &place.1 };
         let mut one = |what: &str, ours: &[Likeness], theirs: &[Likeness]| {
-            lists::compare(&format!("{name}, {what}"), ours, theirs, ports)
+            let confirmed = kernel.talk.iter().filter(|one| ours.contains(one));
+            let theirs: Vec<Likeness> = theirs.iter().chain(confirmed).cloned().collect();
+            lists::compare(&format!("{name}, {what}"), ours, &theirs, ports)
         };
         let mut differences = one("connections", &self.connections, &kernel.connections);
         differences.extend(one("neighbours", &self.neighbours, &kernel.neighbours));

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use kubenet_core::packet::{self, View, number};
 
@@ -173,29 +174,16 @@ impl Likeness {
     /// The packet that an ICMP error is about: its ends.
     fn quoted(&mut self, quoted: &[u8], kind: u16) {
         self.text.push_str(" about [");
-        let body = match (kind, quoted) {
-            (packet::ETHERTYPE_IPV4, [first, ..]) if quoted.len() >= 20 => {
-                let src: Option<[u8; 4]> = quoted.get(12..16).and_then(|bytes| bytes.try_into().ok());
-                let dst: Option<[u8; 4]> = quoted.get(16..20).and_then(|bytes| bytes.try_into().ok());
-                let (src, dst) = (src.unwrap_or_default(), dst.unwrap_or_default());
-                let (src, dst) = (std::net::Ipv4Addr::from(src), std::net::Ipv4Addr::from(dst));
-                let ttl = quoted.get(8).copied().unwrap_or(0);
-                let _ = write!(self.text, "{src} > {dst} ttl {ttl}");
-                let protocol = quoted.get(9).copied().unwrap_or(0);
-                Some((src.into(), dst.into(), protocol, usize::from(first & 15) * 4))
-            }
-            (packet::ETHERTYPE_IPV6, [_, ..]) if quoted.len() >= 40 => {
-                let src: Option<[u8; 16]> = quoted.get(8..24).and_then(|bytes| bytes.try_into().ok());
-                let dst: Option<[u8; 16]> = quoted.get(24..40).and_then(|bytes| bytes.try_into().ok());
-                let (src, dst) = (src.unwrap_or_default(), dst.unwrap_or_default());
-                let (src, dst) = (std::net::Ipv6Addr::from(src), std::net::Ipv6Addr::from(dst));
-                let ttl = quoted.get(7).copied().unwrap_or(0);
-                let _ = write!(self.text, "{src} > {dst} ttl {ttl}");
-                Some((src.into(), dst.into(), quoted.get(6).copied().unwrap_or(0), 40))
-            }
-            _ => None,
+        // Where the ends, the hop limit and the protocol stand, and how long an address and the header are.
+        let (ends, width, ttl, protocol, l4) = match (kind, quoted) {
+            (packet::ETHERTYPE_IPV4, [first, ..]) => (12, 4, 8, 9, usize::from(first & 15) * 4),
+            _ => (8, 16, 7, 6, 40),
         };
-        if let Some((src, dst, protocol, at)) = body {
+        let end = |place: usize| address(quoted.get(ends + place * width..)?.get(..width)?);
+        if let (Some(src), Some(dst), Some(ttl), Some(protocol)) =
+            (end(0), end(1), quoted.get(ttl), quoted.get(protocol).copied())
+        {
+            let _ = write!(self.text, "{src} > {dst} ttl {ttl}");
             let ip = packet::Ip {
                 src,
                 dst,
@@ -206,10 +194,15 @@ impl Likeness {
                 fragment: None,
                 dont_fragment: false,
             };
-            self.transport(&ip, quoted.get(at..).unwrap_or(&[]), false);
+            self.transport(&ip, quoted.get(l4..).unwrap_or(&[]), false);
         }
         self.text.push(']');
     }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 impl std::fmt::Display for Likeness {

@@ -111,8 +111,8 @@ impl Memory {
         }
     }
 
-    /// What it holds now. What was learned of `talkers` as they said something of their own accord is left out: where a bridge saw
-    /// their MAC, and their link-local addresses.
+    /// What it holds now. `talkers` said something of their own accord: a bridge saw their MACs, and a router learned their link-local
+    /// addresses.
     ///
     /// # Errors
     ///
@@ -127,10 +127,8 @@ impl Memory {
             let (mac, state) = (mac(&message), state(message.header.state));
             let is_talk =
                 mac.is_some_and(|mac| talkers.contains(&mac) && addr == IpAddr::V6(mac.to_link_local()));
-            if is_talk && state != NeighbourState::Reachable {
-                continue;
-            }
-            learned.neighbours.extend(learned::neighbour(dev, addr, mac, state));
+            let list = if is_talk { &mut learned.talk } else { &mut learned.neighbours };
+            list.extend(learned::neighbour(dev, addr, mac, state));
         }
         for message in self.neighbours(AddressFamily::Bridge)?.into_iter().filter(is_learned) {
             let Some((dev, mac)) = self.devices.get(&message.header.ifindex).zip(mac(&message)) else {
@@ -140,8 +138,9 @@ impl Memory {
             let dst = destination(&message);
             let is_of_bridge =
                 message.attributes.iter().any(|it| matches!(it, NeighbourAttribute::Controller(_)));
-            if (is_of_bridge || dst.is_some()) && !talkers.contains(&mac) {
-                learned.forwarding.extend(learned::forwarding(mac, dev, dst));
+            if is_of_bridge || dst.is_some() {
+                let list = if talkers.contains(&mac) { &mut learned.talk } else { &mut learned.forwarding };
+                list.extend(learned::forwarding(mac, dev, dst));
             }
         }
         if let Some(file) = &mut self.connections {

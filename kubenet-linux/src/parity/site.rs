@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use kubenet_core::addr::MacAddr;
 use kubenet_core::compile::Plans;
+use kubenet_core::dataplane::Client;
 use kubenet_core::network::{Network, Question, Tables};
 use kubenet_core::packet;
 use kubenet_core::plan::{
@@ -24,7 +25,7 @@ use kubenet_core::time::Instant as Moment;
 use kubenet_core::trace::{Case, Chance, End, Trace, Verdict};
 
 use super::capture::Capture;
-use super::client::{Sent, send};
+use super::client::send;
 use super::frames::{self, Cards, Difference, Shots, device};
 use super::learned::Learned;
 use super::likeness::{Ports, is_housekeeping};
@@ -241,14 +242,14 @@ impl Site {
     /// Sends the flow through the kernel, and takes down what passed.
     fn live(&mut self, trace: &Trace, case: &Case, payload: u16) -> Result<Seen, SiteError> {
         self.settle()?;
+        self.talkers.clear();
         for tap in &mut self.taps {
             let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
             tap.memory.forget().map_err(at)?;
         }
         self.drain()?;
-        self.talkers.clear();
         let number = self.records.as_ref().map_or(0, |records| records.next_number());
-        let (sent, place) = aim(trace, case, payload)?;
+        let (client, place) = aim(trace, case, payload)?;
         let Some(tap) = self.taps.iter().find(|tap| tap.place == place) else {
             return Err(SiteError::NoPlace { machine: place.0, netns: place.1 });
         };
@@ -256,10 +257,15 @@ impl Site {
         let is_silent = case.verdict == Verdict::Timeout || case.verdict == Verdict::Loop;
         let patience = if is_silent { SILENCE } else { Duration::from_nanos(last) + SLACK };
         let failed = |error| SiteError::Io { what: format!("a client in {} {}", place.0, place.1), error };
-        let open = send(&tap.netns, &sent, patience).map_err(|error| match error.raw_os_error() {
-            Some(libc::EPROTONOSUPPORT) => SiteError::Lacking(format!("it has no {}", sent.protocol)),
-            _ => failed(error),
-        })?;
+        let open =
+            send(&tap.netns, &client, case.verdict == Verdict::Closed, patience).map_err(
+                |error| match error.raw_os_error() {
+                    Some(libc::EPROTONOSUPPORT) => {
+                        SiteError::Lacking(format!("it has no {}", client.protocol))
+                    }
+                    _ => failed(error),
+                },
+            )?;
         let until = if is_silent {
             Moment::from_nanos(SILENCE.as_nanos() as u64)
         } else {
@@ -275,7 +281,7 @@ impl Site {
         let verdict = open.verdict;
         // Only now, so that no reset is among the frames.
         drop(open);
-        Ok(Seen { verdict, shots, hits, received, learned, until, sport: sent.sport })
+        Ok(Seen { verdict, shots, hits, received, learned, until, sport: client.sport })
     }
 
     /// Waits until nothing is under way, and gives what passed since the last time.
@@ -499,23 +505,23 @@ fn branch(case: &Case, pins: &BTreeMap<String, usize>, ways: &mut VecDeque<BTree
     }
 }
 
-/// What a trace's client sends, and where it is.
-fn aim(trace: &Trace, case: &Case, payload: u16) -> Result<(Sent, Place), SiteError> {
+/// What a trace's client sends, and where it is; the place stands for the number of its namespace.
+fn aim(trace: &Trace, case: &Case, payload: u16) -> Result<(Client, Place), SiteError> {
     let unknown = || SiteError::Unknown("nothing says what is sent".into());
     let (first, to) = (case.hops.first().ok_or_else(unknown)?, &trace.question.to);
     // A host outside has the address that the question names; the others leave the choice to the kernel, which is compared then.
     let is_named = trace.question.from.who.as_ref().is_none_or(|who| who.kind == "Outside");
     let bound: Option<IpAddr> = trace.question.from.ip.filter(|_| is_named);
-    let sent = Sent {
+    let client = Client {
+        netns: 0,
         protocol: trace.question.protocol,
         src: bound,
         sport: trace.question.from.port.ok_or_else(unknown)?,
         dst: to.ip.ok_or_else(unknown)?,
         dport: to.port.unwrap_or(0),
         payload,
-        to_the_end: case.verdict == Verdict::Closed,
     };
-    Ok((sent, (first.machine.to_string(), first.netns.to_string())))
+    Ok((client, (first.machine.to_string(), first.netns.to_string())))
 }
 
 /// Lets a namespace answer every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`).
