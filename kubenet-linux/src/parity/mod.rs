@@ -4,6 +4,7 @@ mod capture;
 pub mod client;
 pub mod dice;
 pub mod draw;
+mod drops;
 pub mod frames;
 pub mod gaps;
 pub mod generate;

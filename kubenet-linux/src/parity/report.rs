@@ -27,6 +27,8 @@ pub struct Tally {
     pub received: usize,
     /// Entries of the kernel's tables.
     pub entries: usize,
+    /// Reasons for which the model drops that the kernel can say.
+    pub drops: usize,
 }
 
 impl Tally {
@@ -39,6 +41,7 @@ impl Tally {
         self.rules += other.rules;
         self.received += other.received;
         self.entries += other.entries;
+        self.drops += other.drops;
     }
 }
 
@@ -74,6 +77,7 @@ impl Report {
         tally.rules += compared.rules;
         tally.received += compared.received;
         tally.entries += compared.entries;
+        tally.drops += compared.drops;
         let mut unexplained = Vec::new();
         for difference in &compared.differences {
             match gaps.explains(mode, feature, difference) {
@@ -182,7 +186,7 @@ impl fmt::Display for Report {
         let width = self.rows.keys().map(|(feature, _)| feature.len()).max().unwrap_or(0).max(7);
         writeln!(
             f,
-            "{:width$}  {:10}  {:>8}  {:>9}  {:>4}  {:>7}  {:>7}  {:>6}  {:>8}  {:>7}",
+            "{:width$}  {:10}  {:>8}  {:>9}  {:>4}  {:>7}  {:>7}  {:>6}  {:>8}  {:>7}  {:>5}",
             "feature",
             "mode",
             "compared",
@@ -192,15 +196,16 @@ impl fmt::Display for Report {
             "frames",
             "rules",
             "received",
-            "entries"
+            "entries",
+            "drops"
         )?;
         let total = (("all".to_owned(), String::new()), self.total());
         let rows = self.rows.iter().map(|(key, tally)| (key.clone(), *tally)).chain([total]);
         for ((feature, mode), tally) in rows {
-            let Tally { compared, gaps, different, unknown, frames, rules, received, entries } = tally;
+            let Tally { compared, gaps, different, unknown, frames, rules, received, entries, drops } = tally;
             writeln!(
                 f,
-                "{feature:width$}  {mode:10}  {compared:>8}  {different:>9}  {gaps:>4}  {unknown:>7}  {frames:>7}  {rules:>6}  {received:>8}  {entries:>7}"
+                "{feature:width$}  {mode:10}  {compared:>8}  {different:>9}  {gaps:>4}  {unknown:>7}  {frames:>7}  {rules:>6}  {received:>8}  {entries:>7}  {drops:>5}"
             )?;
         }
         for (mode, why) in &self.lacking {
@@ -224,6 +229,7 @@ mod tests {
             rules: 1,
             received: 1,
             entries: 1,
+            drops: 1,
             differences: differences.iter().map(|text| (*text).to_owned()).collect(),
         }
     }

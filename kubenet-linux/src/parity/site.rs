@@ -26,6 +26,7 @@ use kubenet_core::trace::{Case, Chance, End, Trace, Verdict};
 
 use super::capture::Capture;
 use super::client::send;
+use super::drops::{self, Drops, Heard};
 use super::frames::{self, Cards, Difference, Shots, device};
 use super::learned::Learned;
 use super::likeness::{Ports, is_housekeeping};
@@ -49,6 +50,8 @@ const RESTLESS: Duration = Duration::from_millis(300);
 /// How long a server may take to say what it received.
 const SAYING: Duration = Duration::from_millis(20);
 
+const TRACEPOINT: &str = "the tracepoint skb:kfree_skb";
+
 /// Where a namespace is.
 pub type Place = (String, String);
 
@@ -71,6 +74,7 @@ pub struct Site {
     known: Vec<u16>,
     most_hops: usize,
     records: Option<Arc<Records>>,
+    drops: Result<Drops, String>,
     /// Who said something of its own accord since the flow began.
     talkers: BTreeSet<MacAddr>,
 }
@@ -90,6 +94,8 @@ pub struct Compared {
     pub received: usize,
     /// Entries of the kernel's tables at the end: connections, neighbours, forwarding entries.
     pub entries: usize,
+    /// Reasons for which the model drops that this kernel can say.
+    pub drops: usize,
     /// What is different.
     pub differences: Vec<String>,
 }
@@ -173,13 +179,20 @@ impl Site {
             let memory = Memory::open(&netns).map_err(at)?;
             taps.push(Tap { place, netns, capture, memory, monitor });
         }
-        Ok(Self { network, taps, cards, known, most_hops, records: None, talkers: BTreeSet::new() })
+        let drops = Drops::begin().map_err(|error| format!("{TRACEPOINT}: {error}"));
+        Ok(Self { network, taps, cards, known, most_hops, records: None, drops, talkers: BTreeSet::new() })
     }
 
     /// What this kernel does not tell of, so that it is not compared: what, and why.
-    pub fn lacking(&self) -> Option<(&'static str, &'static str)> {
-        let lists = self.taps.iter().all(|tap| tap.memory.lists_connections());
-        (!lists).then_some(("connections", "/proc/net/nf_conntrack is not there"))
+    pub fn lacking(&self) -> Vec<(&'static str, String)> {
+        let mut lacking = Vec::new();
+        if !self.taps.iter().all(|tap| tap.memory.lists_connections()) {
+            lacking.push(("connections", "/proc/net/nf_conntrack is not there".into()));
+        }
+        if let Err(why) = &self.drops {
+            lacking.push(("drop reasons", why.clone()));
+        }
+        lacking
     }
 
     /// Compares what servers receive too: those that take it down here.
@@ -248,6 +261,9 @@ impl Site {
             tap.memory.forget().map_err(at)?;
         }
         self.drain()?;
+        if let Ok(drops) = &mut self.drops {
+            drops.take().map_err(deaf)?;
+        }
         let number = self.records.as_ref().map_or(0, |records| records.next_number());
         let (client, place) = aim(trace, case, payload)?;
         let Some(tap) = self.taps.iter().find(|tap| tap.place == place) else {
@@ -273,15 +289,19 @@ impl Site {
         };
         let (shots, hits) = self.settled(rules::of_case(case, until).values().map(Vec::len).sum())?;
         let received = self.received(number, lists::count(&received::of_case(case, until)));
-        let mut learned = BTreeMap::new();
-        for tap in &mut self.taps {
-            let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
-            learned.insert(tap.place.clone(), tap.memory.read(&self.talkers).map_err(at)?);
+        let heard = match &mut self.drops {
+            Ok(drops) => drops.take().map_err(deaf)?,
+            Err(_) => Heard::default(),
+        };
+        let mut learned = self.learned()?;
+        // Who spoke while the tables were read is known a moment later.
+        if self.overhear()? {
+            learned = self.learned()?;
         }
         let verdict = open.verdict;
         // Only now, so that no reset is among the frames.
         drop(open);
-        Ok(Seen { verdict, shots, hits, received, learned, until, sport: client.sport })
+        Ok(Seen { verdict, shots, hits, received, learned, heard, until, sport: client.sport })
     }
 
     /// Waits until nothing is under way, and gives what passed since the last time.
@@ -328,6 +348,28 @@ impl Site {
         }
         let hits = lines.iter().map(|(place, lines)| (place.clone(), read(lines)));
         Ok((shots, hits.collect()))
+    }
+
+    /// What the namespaces hold.
+    fn learned(&mut self) -> Result<BTreeMap<Place, Learned>, SiteError> {
+        let mut learned = BTreeMap::new();
+        for tap in &mut self.taps {
+            let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
+            learned.insert(tap.place.clone(), tap.memory.read(&self.talkers).map_err(at)?);
+        }
+        Ok(learned)
+    }
+
+    /// Takes what passed since all was quiet; gives whether somebody spoke of its own accord who had not.
+    fn overhear(&mut self) -> Result<bool, SiteError> {
+        let before = self.talkers.len();
+        for tap in &mut self.taps {
+            let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
+            let frames = tap.capture.take().map_err(at)?;
+            let talk = frames.iter().filter(|frame| is_housekeeping(&frame.bytes));
+            self.talkers.extend(talk.map(|frame| packet::source_mac(&frame.bytes)));
+        }
+        Ok(self.talkers.len() > before)
     }
 
     /// What servers received from a number on; so many are waited for, a little.
@@ -418,6 +460,7 @@ struct Seen {
     hits: BTreeMap<Place, Vec<Hit>>,
     received: Option<ByPlace>,
     learned: BTreeMap<Place, Learned>,
+    heard: Heard,
     until: Moment,
     sport: u16,
 }
@@ -465,7 +508,8 @@ impl Judge<'_> {
         let received = seen.received.as_ref().map_or(0, lists::count);
         let entries = seen.learned.values().map(Learned::count).sum();
         let (model, kernel) = (case.verdict, seen.verdict);
-        let compared = Compared { model, kernel, frames, rules, received, entries, differences };
+        let drops = drops::count(&drops::of_case(case, seen.until), &seen.heard);
+        let compared = Compared { model, kernel, frames, rules, received, entries, drops, differences };
         (apart, compared, ports)
     }
 
@@ -485,6 +529,7 @@ impl Judge<'_> {
             let ours = met.get(place).cloned().unwrap_or_default();
             differences.extend(ours.compare(place, theirs, ports));
         }
+        differences.extend(drops::compare(&drops::of_case(case, seen.until), &seen.heard));
         differences
     }
 }
@@ -522,6 +567,10 @@ fn aim(trace: &Trace, case: &Case, payload: u16) -> Result<(Client, Place), Site
         payload,
     };
     Ok((client, (first.machine.to_string(), first.netns.to_string())))
+}
+
+fn deaf(error: io::Error) -> SiteError {
+    SiteError::Io { what: TRACEPOINT.into(), error }
 }
 
 /// Lets a namespace answer every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`).

@@ -107,8 +107,8 @@ impl Suite<'_> {
             Ok(site) => site,
             Err(error) => return failed(report, name, error),
         };
-        if let Some((what, why)) = site.lacking() {
-            report.lacking.insert(format!("{mode}, {what}"), why.into());
+        for (what, why) in site.lacking() {
+            report.lacking.insert(format!("{mode}, {what}"), why);
         }
         for flow in flows {
             let what =
