@@ -6,11 +6,13 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use ipnet::IpNet;
+
 use super::change::{
     Change, IpsetChange, IpvsChange, LinkSetting, NftChange, NftEdit, Peer, What, XtChange, XtEdit,
 };
 use super::diff::{are_same_ip_rules, are_same_routes};
-use super::{Address, FdbEntry, Link, LinkKind, MachinePlan, Netfilter, Netns, Ruleset, nft, sysctl, xt};
+use super::{Address, FdbEntry, Link, LinkKind, MachinePlan, Netfilter, Netns, Route, Ruleset, nft, sysctl, xt};
 use crate::origin::Origin;
 
 /// Does a change to a plan. One that names a namespace or link which is not there does nothing.
@@ -157,11 +159,7 @@ fn inside(netns: &mut Netns, what: &What) {
                 link.addresses.push(Address { net: *net, scope: *scope, origin });
             }
         }
-        What::RemoveAddress { link, net } => {
-            if let Some(link) = netns.links.iter_mut().find(|other| other.name == *link) {
-                link.addresses.retain(|address| address.net != *net);
-            }
-        }
+        What::RemoveAddress { link, net } => remove_address(netns, link, *net),
         What::AddRoute(route) => add_to(&mut netns.routes, route, are_same_routes),
         What::RemoveRoute(route) => netns.routes.retain(|other| !are_same_routes(other, route)),
         What::AddRule(rule) => {
@@ -186,6 +184,18 @@ fn inside(netns: &mut Netns, what: &What) {
         What::Xt(change) => rules(netns, |ruleset| xt(ruleset, change)),
         What::Ipvs(change) => rules(netns, |ruleset| ipvs(ruleset, change)),
         What::AddNetns | What::RemoveNetns | What::AddLink { .. } | What::RemoveLink { .. } => {}
+    }
+}
+
+/// The routes of IPv4 by a link go with its last address of IPv4.
+fn remove_address(netns: &mut Netns, name: &Arc<str>, net: IpNet) {
+    let Some(link) = netns.links.iter_mut().find(|other| other.name == *name) else { return };
+    let v4 = |link: &Link| link.addresses.iter().filter(|address| address.net.addr().is_ipv4()).count();
+    let before = v4(link);
+    link.addresses.retain(|address| address.net != net);
+    if before > 0 && v4(link) == 0 {
+        let by_link = |route: &Route| route.next_hops.iter().any(|hop| hop.dev.as_ref() == Some(name));
+        netns.routes.retain(|route| route.dst.addr().is_ipv6() || !by_link(route));
     }
 }
 

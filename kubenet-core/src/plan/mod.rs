@@ -17,6 +17,7 @@ mod link;
 pub mod netfilter;
 pub mod nft;
 mod route;
+pub mod same;
 mod socket;
 pub mod sysctl;
 pub mod xt;

@@ -59,7 +59,7 @@ pub(super) fn take_away(turn: &mut Turn<'_, '_>, pair: &Pair<'_>) {
 /// Adds what the old plan does not have.
 pub(super) fn add(turn: &mut Turn<'_, '_>, pair: &Pair<'_>) {
     let Some(new) = pair.new else { return };
-    let was = pair.old.map(|old| Tables::of(turn, old, Side::Old)).unwrap_or_default();
+    let was = pair.old.map(|old| Tables::of(turn, old, Side::Left)).unwrap_or_default();
     let shall = Tables::of(turn, new, Side::New);
     // Addresses in the order of the plan: the first of a prefix is the primary one.
     for link in &new.links {
@@ -129,6 +129,7 @@ struct RuleId<'p> {
     oif: Option<&'p str>,
     fwmark: Option<(u32, u32)>,
     action: (u8, u32),
+    carried: Option<&'p str>,
 }
 
 /// All that makes a forwarding entry what it is.
@@ -147,6 +148,8 @@ struct Tables<'p> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Old,
+    /// What is left of the old one when all that goes is gone.
+    Left,
     New,
 }
 
@@ -162,7 +165,12 @@ impl<'p> Tables<'p> {
         }
         // A kernel keeps no route by a link that is down or not there, and takes none to a router that no link reaches.
         let usable = |dev: &Arc<str>| here(dev) && links.get(&**dev).is_some_and(|link| link.up);
-        for route in netns.routes.iter().filter(|route| is_own_route(route)) {
+        let flushed = |route: &Route| {
+            let v4 = matches!(route.dst, IpNet::V4(_));
+            let mut devs = route.next_hops.iter().filter_map(|hop| hop.dev.as_ref());
+            side == Side::Left && v4 && devs.any(|dev| loses_ipv4(turn, netns, dev))
+        };
+        for route in netns.routes.iter().filter(|route| is_own_route(route) && !flushed(route)) {
             if route.next_hops.iter().all(|hop| hop.dev.as_ref().is_some_and(usable)) || refuses(route) {
                 out.routes.entry(route_id(route)).or_insert(route);
             }
@@ -178,6 +186,19 @@ impl<'p> Tables<'p> {
         }
         out
     }
+}
+
+/// Whether every IPv4 address of a link goes: with the last one the kernel drops all IPv4 routes by the link, until others come
+/// (`fib_inetaddr_event`, `net/ipv4/fib_frontend.c`).
+fn loses_ipv4(turn: &Turn<'_, '_>, old: &Netns, link: &Arc<str>) -> bool {
+    let v4 = |netns: &Netns| -> Vec<IpNet> {
+        let link = netns.link_named(link).map(|(_, link)| link);
+        let all = link.into_iter().flat_map(|link| &link.addresses).map(|address| address.net);
+        all.filter(|net| matches!(net, IpNet::V4(_))).collect()
+    };
+    let was = v4(old);
+    let shall = turn.to.netns_named(&old.name).map(|(_, new)| v4(new)).unwrap_or_default();
+    !was.is_empty() && !was.iter().any(|net| shall.contains(net))
 }
 
 /// Not one that the kernel puts there itself: those of `lo`, and the link-local address of the link's MAC address.
@@ -260,6 +281,7 @@ fn rule_id(rule: &IpRule) -> RuleId<'_> {
             RuleAction::Goto(priority) => (4, priority),
             RuleAction::Nop => (5, 0),
         },
+        carried: rule.carried.as_deref(),
     }
 }
 
