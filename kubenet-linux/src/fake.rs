@@ -1,11 +1,13 @@
 //! Machines in memory, and machines that fail.
 
 use kubenet_core::origin::Origin;
-use kubenet_core::plan::{Change, MachineKind, MachinePlan, Netns, apply};
+use kubenet_core::plan::{Change, MachineKind, MachinePlan, Netns, What, apply};
+use kubenet_core::text::nft::settle;
 
 use crate::kernel::{Error, Kernel, Observe};
+use crate::own::ours;
 
-/// A machine in memory.
+/// A machine in memory. What is done to it carries the mark of kubenet, as on a kernel; what is put into [`Self::plan`] by hand does not.
 #[derive(Clone, Debug)]
 pub struct Fake {
     /// What it holds.
@@ -31,8 +33,43 @@ impl Observe for Fake {
 
 impl Kernel for Fake {
     fn apply(&mut self, changes: &[Change]) -> Result<(), Error> {
-        changes.iter().for_each(|change| apply(&mut self.plan, change));
+        for change in changes {
+            let change = Change { what: marked(&change.what), ..change.clone() };
+            apply(&mut self.plan, &change);
+            mark(&mut self.plan, &change);
+        }
         Ok(())
+    }
+}
+
+/// The same with our mark on what is made, and rules as a kernel lists them.
+fn marked(what: &What) -> What {
+    let mut what = what.clone();
+    match &mut what {
+        What::AddLink { link, peer } => {
+            link.origin = ours();
+            peer.iter_mut().for_each(|peer| peer.link.origin = ours());
+        }
+        What::AddRoute(route) => route.origin = ours(),
+        What::AddRule(rule) => rule.origin = ours(),
+        What::AddNeighbour(neighbour) => neighbour.origin = ours(),
+        What::Nft(change) => settle(&mut change.added),
+        _ => {}
+    }
+    what
+}
+
+/// Marks what a change does not bring with an origin of its own.
+fn mark(plan: &mut MachinePlan, change: &Change) {
+    let Some(netns) = plan.netns.iter_mut().find(|netns| netns.name == change.netns) else { return };
+    match &change.what {
+        What::AddNetns => netns.origin = ours(),
+        What::AddAddress { link, net, .. } => {
+            let link = netns.links.iter_mut().filter(|other| other.name == *link);
+            let added = link.flat_map(|link| &mut link.addresses).filter(|address| address.net == *net);
+            added.for_each(|address| address.origin = ours());
+        }
+        _ => {}
     }
 }
 

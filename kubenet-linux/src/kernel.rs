@@ -44,6 +44,14 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// Something could not be read.
+    #[error("{what}: {why}")]
+    Observe {
+        /// What was read.
+        what: String,
+        /// Why it could not be.
+        why: String,
+    },
     /// It was made to fail here.
     #[error("step {0} fails, as it was told to")]
     Flaky(usize),
@@ -52,6 +60,10 @@ pub enum Error {
 impl Error {
     pub(crate) fn change(change: &Change, why: impl Into<String>) -> Self {
         Self::Change { change: change.to_string(), why: why.into() }
+    }
+
+    pub(crate) fn observe(what: impl Into<String>, why: &io::Error) -> Self {
+        Self::Observe { what: what.into(), why: explain(why) }
     }
 
     pub(crate) fn tool(change: &Change, error: &ToolError) -> Self {

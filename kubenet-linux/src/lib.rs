@@ -5,19 +5,23 @@
 //! until it fails.
 #![cfg(target_os = "linux")]
 
+mod dump;
 mod fake;
 pub mod guest;
 mod kernel;
 pub mod lab;
 mod netlink;
 pub mod netns;
+mod own;
 pub mod parity;
 mod rules;
 pub mod tool;
 mod wiring;
 
+pub use self::dump::Dump;
 pub use self::fake::{Fake, Flaky};
 pub use self::kernel::{Error, Kernel, Observe};
 pub use self::netlink::{Netlink, Others};
+pub use self::own::{difference, undo};
 pub use self::rules::{Tools, XtTools};
 pub use self::wiring::{Cable, NoWiring, Wiring};

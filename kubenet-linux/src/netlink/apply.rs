@@ -4,9 +4,11 @@
 //! needs of them (numbers of links, ends of cables) is looked up in between.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 
+use kubenet_core::addr::MacAddr;
 use kubenet_core::plan::{Change, Link, LinkKind, LinkSetting, Peer, What};
 use netlink_packet_route::link::LinkFlags;
 
@@ -228,7 +230,7 @@ impl Turn<'_> {
                 }
                 let other = NewLink {
                     name: &cable.name,
-                    mac: kubenet_core::addr::MacAddr::ZERO,
+                    mac: MacAddr::ZERO,
                     mtu: link.mtu_bytes,
                 };
                 let make = new.veth(&other, cable.netns.as_fd().as_raw_fd(), false);
@@ -502,7 +504,7 @@ fn requests(space: &mut Space, what: &What) -> io::Result<Option<Vec<Request>>> 
 
 fn set_link(space: &mut Space, link: &str, setting: &LinkSetting) -> io::Result<Option<Vec<Request>>> {
     Ok(Some(match setting {
-        LinkSetting::Mac(mac) => vec![encode::set_mac(link, *mac)],
+        LinkSetting::Mac(mac) => set_mac(space, link, *mac)?,
         LinkSetting::Mtu(mtu) => vec![encode::set_mtu(link, *mtu)],
         LinkSetting::Up(up) => vec![encode::set_flag(link, LinkFlags::Up, *up)],
         LinkSetting::Noarp(noarp) => vec![encode::set_flag(link, LinkFlags::Noarp, *noarp)],
@@ -513,4 +515,21 @@ fn set_link(space: &mut Space, link: &str, setting: &LinkSetting) -> io::Result<
         },
         LinkSetting::Ageing(secs) => vec![encode::set_ageing(link, *secs)],
     }))
+}
+
+/// A hardware address, and the link-local address that was formed from the old one, where there is one.
+fn set_mac(space: &mut Space, link: &str, mac: MacAddr) -> io::Result<Vec<Request>> {
+    let mut requests = vec![encode::set_mac(link, mac)];
+    let Some((index, before)) = space.links()?.get(link).map(|row| (row.index, row.mac)) else {
+        return Ok(requests);
+    };
+    let old = before.to_link_local();
+    let formed = super::tables::addresses(&mut space.route)?
+        .into_iter()
+        .find(|(of, address)| *of == index && address.net.addr() == IpAddr::V6(old));
+    if let Some((_, address)) = formed.filter(|_| before != mac) {
+        requests.push(encode::delete_address(index, address.net));
+        requests.extend(encode::add_link_local(index, mac));
+    }
+    Ok(requests)
 }

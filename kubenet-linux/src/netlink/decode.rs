@@ -8,8 +8,8 @@ use kubenet_core::addr::MacAddr;
 use kubenet_core::plan::Vxlan;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkInfo,
-    LinkLayerType, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkLayerType, LinkMessage,
 };
 
 use super::encode::ALIAS;
@@ -22,6 +22,9 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) mac: MacAddr,
     pub(crate) mtu: u32,
+    pub(crate) up: bool,
+    pub(crate) carrier: bool,
+    pub(crate) noarp: bool,
     pub(crate) alias: String,
     /// The group that it is in; 0 where nobody has put it into one.
     pub(crate) group: u32,
@@ -54,6 +57,11 @@ pub(crate) enum RowKind {
 }
 
 impl Row {
+    /// The segment that its cable leads to, as its mark says.
+    pub(crate) fn segment(&self) -> Option<u32> {
+        self.alias.strip_prefix(ALIAS)?.strip_prefix(" segment ")?.parse().ok()
+    }
+
     /// Whether it was made here.
     pub(crate) fn is_ours(&self) -> bool {
         self.alias == ALIAS || self.alias.strip_prefix(ALIAS).is_some_and(|rest| rest.starts_with(' '))
@@ -76,12 +84,16 @@ pub(crate) fn mac(bytes: &[u8]) -> MacAddr {
 }
 
 fn row(message: &LinkMessage) -> Row {
+    let flags = message.header.flags;
     let loopback = message.header.link_layer_type == LinkLayerType::Loopback;
     let mut row = Row {
         index: message.header.index,
         name: String::new(),
         mac: MacAddr::ZERO,
         mtu: 0,
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
+        noarp: flags.contains(LinkFlags::Noarp),
         alias: String::new(),
         group: 0,
         kind: if loopback { RowKind::Loopback } else { RowKind::Card },

@@ -1,7 +1,7 @@
 //! Requests of rtnetlink for the objects of a plan.
 //!
-//! Marks of what is ours: links carry the alias [`ALIAS`], addresses, routing rules and neighbours the protocol [`PROTOCOL`]. Routes
-//! carry the protocol that the plan says.
+//! Marks of what is ours: links carry the alias [`ALIAS`]; addresses, routing rules, neighbours, and routes for which the plan says no
+//! other, the protocol [`PROTOCOL`].
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -9,7 +9,8 @@ use std::os::fd::RawFd;
 use ipnet::{IpNet, Ipv6Net};
 use kubenet_core::addr::{Family, MacAddr};
 use kubenet_core::plan::{
-    BridgePort, FdbEntry, IpRule, Neighbour, NextHop, Route, RouteKind, RouteScope, RuleAction, Vxlan,
+    BridgePort, FdbEntry, IpRule, Neighbour, NextHop, Route, RouteKind, RouteProtocol, RouteScope,
+    RuleAction, Vxlan,
 };
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressProtocol};
@@ -34,7 +35,7 @@ use super::socket::Request;
 /// The alias of links that are made here (`ip link` shows it).
 pub(crate) const ALIAS: &str = "kubenet";
 
-/// The protocol number of addresses, routing rules and neighbours that are made here. `iproute2` has no name for it.
+/// The protocol number of addresses, routes, routing rules and neighbours that are made here. `iproute2` has no name for it.
 pub(crate) const PROTOCOL: u8 = 107;
 
 /// Hundredths of a second: the unit of a bridge's times.
@@ -251,13 +252,21 @@ pub(crate) fn delete_address(index: u32, net: IpNet) -> Request {
     Request { message, flags: 0, fine: &[Errno::ADDRNOTAVAIL, Errno::NODEV] }
 }
 
+/// Routes of which the plan does not say who made them (`boot`) are marked as ours.
+const fn protocol(of: RouteProtocol) -> u8 {
+    match of {
+        RouteProtocol::Boot => PROTOCOL,
+        other => other.number(),
+    }
+}
+
 /// A route, by the numbers of its links; `None` where a link is not there.
 fn route(route: &Route, index: impl Fn(&str) -> Option<u32>) -> Option<RouteMessage> {
     let mut message = RouteMessage::default();
     let v6 = matches!(route.dst, IpNet::V6(_));
     message.header.address_family = family_of(route.dst.addr());
     message.header.destination_prefix_length = route.dst.prefix_len();
-    message.header.protocol = route.protocol.number().into();
+    message.header.protocol = protocol(route.protocol).into();
     message.header.scope = if v6 { 0 } else { scope_number(route.scope) }.into();
     message.header.kind = kind(route.kind);
     message.header.table = u8::try_from(route.table).unwrap_or(0);

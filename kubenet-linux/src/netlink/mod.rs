@@ -1,4 +1,4 @@
-//! A machine of this kernel: its namespaces, changed by netlink, `/proc/sys` and the tools of rulesets.
+//! A machine of this kernel: its namespaces, observed and changed by netlink, `/proc/sys` and the tools of rulesets.
 //!
 //! In: changes. Out: the same in the kernel, or the first that was refused. Requests of many links, addresses and routes go in one
 //! send; nothing is started for them. Ours are links with the alias `kubenet`, addresses, routing rules and neighbours with the
@@ -7,18 +7,24 @@
 mod apply;
 pub(crate) mod decode;
 mod encode;
+mod listen;
+mod nf_tables;
+mod observe;
 pub(crate) mod socket;
 mod sysctl;
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kubenet_core::plan::{Change, What};
+use kubenet_core::plan::{Change, MachinePlan, What};
 
 use self::socket::{Request, Route};
-use crate::kernel::{Error, Kernel};
+use crate::dump::{self, Dump};
+use crate::kernel::{Error, Kernel, Observe};
 use crate::netns::{self, Netns};
 use crate::rules::Tools;
 use crate::wiring::Wiring;
@@ -93,6 +99,16 @@ impl Netlink {
         std::mem::take(&mut self.warnings)
     }
 
+    /// What the machine's own namespace holds, as the files of a dump. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// Where links, addresses or routes cannot be read. A tool that is not there, or that says no, is told in the dump.
+    pub fn dump(&mut self) -> Result<Dump, Error> {
+        let machine = observe::own(self)?;
+        Ok(dump::of(&machine, self.tools.print_all(&self.host)))
+    }
+
     fn warn(&mut self, text: String) {
         if !self.warnings.contains(&text) {
             self.warnings.push(text);
@@ -112,6 +128,29 @@ impl Netlink {
                 Ok(entry.insert(Space::open(netns)?))
             }
         }
+    }
+
+    /// The other namespaces that are there, by name: of the first `_` in the name of a file, `/` is made.
+    fn others(&self) -> io::Result<Vec<Arc<str>>> {
+        let mut names = Vec::new();
+        let listing = match fs::read_dir(&self.others.folder) {
+            Ok(listing) => listing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            Err(error) => return Err(error),
+        };
+        for entry in listing {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let rest = name.strip_prefix(&*self.others.prefix).filter(|rest| !rest.is_empty());
+            names.extend(rest.map(|rest| Arc::from(rest.replacen('_', "/", 1))));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl Observe for Netlink {
+    fn observe(&mut self) -> Result<MachinePlan, Error> {
+        observe::observe(self)
     }
 }
 

@@ -117,6 +117,28 @@ impl Route {
         Err(io::Error::new(io::ErrorKind::Interrupted, "the tables change faster than they are read"))
     }
 
+    /// Asks one question that has one answer.
+    pub(crate) fn ask(&mut self, message: RouteNetlinkMessage) -> io::Result<RouteNetlinkMessage> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::new();
+        append(&mut bytes, header(NLM_F_REQUEST, self.sequence), message);
+        self.socket.send(&bytes, 0)?;
+        loop {
+            let (answer, _) = self.socket.recv_from_full()?;
+            for message in Messages(&answer) {
+                let message = message?;
+                if message.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match message.payload {
+                    NetlinkPayload::InnerMessage(inner) => return Ok(inner),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    _ => {}
+                }
+            }
+        }
+    }
+
     fn listing(&self) -> io::Result<Option<Vec<RouteNetlinkMessage>>> {
         let mut all = Vec::new();
         let mut whole = true;

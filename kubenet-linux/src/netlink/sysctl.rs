@@ -54,3 +54,8 @@ fn set(key: &str, value: u32) -> Outcome {
         }
     }
 }
+
+/// Reads settings inside of a namespace; `None` for those that are not there.
+pub(crate) fn list(netns: &Netns, keys: &[String]) -> io::Result<Vec<Option<u32>>> {
+    netns.run(|| Ok(keys.iter().map(|key| read(key).ok()).collect()))
+}

@@ -8,7 +8,52 @@ use super::Tools;
 use crate::netns::Netns;
 use crate::tool::{self, ToolError};
 
+/// What was listed, and what could not be.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    pub(crate) rules: Ruleset,
+    pub(crate) warnings: Vec<String>,
+}
+
 impl Tools {
+    /// All rules of a namespace. A tool that is not there, or that this kernel has nothing for, is told. `tables`: whether there may be any
+    /// of `nft` or `iptables`; `sets`: whether sets and virtual servers are asked for.
+    pub(crate) fn list_all(&self, netns: &Netns, tables: bool, sets: bool) -> Listed {
+        let mut warnings = Vec::new();
+        let mut take = |what: &str, listed: Result<(), ToolError>| {
+            if let Err(error) = listed {
+                warnings.push(format!("{what} are not observed: {error}"));
+            }
+        };
+        let mut rules = Ruleset::default();
+        if tables {
+            for family in [Family::V4, Family::V6] {
+                take("rules of iptables", self.list_xt(netns, family).map(|tables| rules.xt.extend(tables)));
+            }
+            take("rules of nft", list_nft(netns).map(|tables| rules.nft = tables));
+        }
+        if sets {
+            take("sets of ipset", list_ipset(netns).map(|sets| rules.ipsets = sets));
+            take("virtual servers", list_ipvs(netns).map(|servers| rules.ipvs = servers));
+        }
+        drop_doubles(&mut rules);
+        Listed { rules, warnings }
+    }
+
+    /// What the tools print of a namespace, each by the name of its file in a dump.
+    pub(crate) fn print_all(&self, netns: &Netns) -> Vec<(&'static str, Result<String, ToolError>)> {
+        let run = |program: &str, arguments: &[&str]| tool::run(netns, program, arguments, "");
+        let save = |family| run(&self.xt.name(family, "save"), &[]);
+        vec![
+            ("iptables-save.txt", save(Family::V4)),
+            ("ip6tables-save.txt", save(Family::V6)),
+            ("nft-list-ruleset.txt", run("nft", &["list", "ruleset"])),
+            ("ipset-save.txt", run("ipset", &["save"])),
+            ("ipvsadm.txt", print_ipvs(netns)),
+            ("conntrack.txt", run("conntrack", &["-L"])),
+        ]
+    }
+
     /// The rules that a change is about.
     pub(super) fn list(&self, netns: &Netns, what: &What) -> Result<Ruleset, ToolError> {
         let mut rules = Ruleset::default();
@@ -39,10 +84,30 @@ fn list_ipset(netns: &Netns) -> Result<Vec<std::sync::Arc<kubenet_core::plan::Ip
 }
 
 fn list_ipvs(netns: &Netns) -> Result<Vec<std::sync::Arc<kubenet_core::plan::VirtualServer>>, ToolError> {
-    // A kernel without ip_vs has no virtual servers; the tool would ask for the module.
-    if !std::path::Path::new("/proc/net/ip_vs").exists() {
-        return Ok(Vec::new());
-    }
-    let text = tool::run(netns, "ipvsadm", &["-S", "-n"], "")?;
+    let text = print_ipvs(netns)?;
     Ok(ipvsadm::parse(&text, "ipvsadm").items.into_iter().map(Into::into).collect())
+}
+
+/// A kernel without ip_vs has no virtual servers; the tool would ask for the module.
+fn print_ipvs(netns: &Netns) -> Result<String, ToolError> {
+    if !std::path::Path::new("/proc/net/ip_vs").exists() {
+        return Ok(String::new());
+    }
+    tool::run(netns, "ipvsadm", &["-S", "-n"], "")
+}
+
+/// Tables of `iptables-nft` are listed by `nft` too; what its own tool says of them is better.
+fn drop_doubles(rules: &mut Ruleset) {
+    let xt = &rules.xt;
+    rules.nft.retain(|table| {
+        let family = match table.family {
+            nft::TableFamily::Ip => Family::V4,
+            nft::TableFamily::Ip6 => Family::V6,
+            nft::TableFamily::Inet
+            | nft::TableFamily::Arp
+            | nft::TableFamily::Bridge
+            | nft::TableFamily::Netdev => return true,
+        };
+        !xt.iter().any(|other| other.family == family && other.name == table.name)
+    });
 }
