@@ -5,6 +5,7 @@
 //! until it fails.
 #![cfg(target_os = "linux")]
 
+mod agent;
 mod dump;
 mod fake;
 pub mod guest;
@@ -18,6 +19,7 @@ mod rules;
 pub mod tool;
 mod wiring;
 
+pub use self::agent::{Agent, Reason, Step};
 pub use self::dump::Dump;
 pub use self::fake::{Fake, Flaky};
 pub use self::kernel::{Error, Kernel, Observe};
