@@ -125,9 +125,15 @@ mod tests {
         let mut agent = Agent::new(Fake::new("node-1"), Duration::from_secs(30));
         let first = agent.step(&plan, at(0), Reason::Plan).expect("applied");
         assert!(first.observed && first.changes > 100, "{first:?}");
-        assert_eq!(agent.step(&plan, at(1), Reason::Plan).expect("applied"), Step { changes: 0, observed: false });
+        assert_eq!(
+            agent.step(&plan, at(1), Reason::Plan).expect("applied"),
+            Step { changes: 0, observed: false }
+        );
         plan.netns[0].sysctls.rp_filter = 1;
-        assert_eq!(agent.step(&plan, at(2), Reason::Plan).expect("applied"), Step { changes: 1, observed: false });
+        assert_eq!(
+            agent.step(&plan, at(2), Reason::Plan).expect("applied"),
+            Step { changes: 1, observed: false }
+        );
     }
 
     #[test]
@@ -136,11 +142,20 @@ mod tests {
         let mut agent = Agent::new(Fake::new("node-1"), Duration::from_secs(30));
         agent.step(&plan, at(0), Reason::Plan).expect("applied");
         agent.kernel.plan.netns[0].sysctls.ip_forward = false;
-        assert_eq!(agent.step(&plan, at(29), Reason::Plan).expect("applied"), Step { changes: 0, observed: false });
+        assert_eq!(
+            agent.step(&plan, at(29), Reason::Plan).expect("applied"),
+            Step { changes: 0, observed: false }
+        );
         assert_eq!(agent.next_look(), Some(at(30)));
-        assert_eq!(agent.step(&plan, at(30), Reason::Plan).expect("applied"), Step { changes: 1, observed: true });
+        assert_eq!(
+            agent.step(&plan, at(30), Reason::Plan).expect("applied"),
+            Step { changes: 1, observed: true }
+        );
         agent.kernel.plan.netns[0].sysctls.ip_forward = false;
-        assert_eq!(agent.step(&plan, at(31), Reason::Resync).expect("applied"), Step { changes: 1, observed: true });
+        assert_eq!(
+            agent.step(&plan, at(31), Reason::Resync).expect("applied"),
+            Step { changes: 1, observed: true }
+        );
     }
 
     #[test]

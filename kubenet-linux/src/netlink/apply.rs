@@ -228,11 +228,7 @@ impl Turn<'_> {
                 if let Some(segment) = segment {
                     alias = format!("{ALIAS} segment {}", segment.0);
                 }
-                let other = NewLink {
-                    name: &cable.name,
-                    mac: MacAddr::ZERO,
-                    mtu: link.mtu_bytes,
-                };
+                let other = NewLink { name: &cable.name, mac: MacAddr::ZERO, mtu: link.mtu_bytes };
                 let make = new.veth(&other, cable.netns.as_fd().as_raw_fd(), false);
                 self.after.cables.push((place, cable));
                 make
@@ -520,9 +516,12 @@ fn set_link(space: &mut Space, link: &str, setting: &LinkSetting) -> io::Result<
 /// A hardware address, and the link-local address that was formed from the old one, where there is one.
 fn set_mac(space: &mut Space, link: &str, mac: MacAddr) -> io::Result<Vec<Request>> {
     let mut requests = vec![encode::set_mac(link, mac)];
-    let Some((index, before)) = space.links()?.get(link).map(|row| (row.index, row.mac)) else {
+    space.links()?;
+    let Some(row) = space.links.as_mut().and_then(|links| links.get_mut(link)) else {
         return Ok(requests);
     };
+    // What comes behind this in the same send is about the new one.
+    let (index, before) = (row.index, std::mem::replace(&mut row.mac, mac));
     let old = before.to_link_local();
     let formed = super::tables::addresses(&mut space.route)?
         .into_iter()

@@ -33,7 +33,8 @@ pub(super) fn has_tables() -> io::Result<bool> {
             Some(NEW_TABLE) => return Ok(true),
             // The answer of a kernel is a negative number behind the header.
             Some(ERROR) => {
-                let number = answer.get(16..20).and_then(|it| it.try_into().ok()).map_or(0, i32::from_ne_bytes);
+                let number =
+                    answer.get(16..20).and_then(|it| it.try_into().ok()).map_or(0, i32::from_ne_bytes);
                 let error = io::Error::from_raw_os_error(number.saturating_neg());
                 return if error.kind() == io::ErrorKind::PermissionDenied { Err(error) } else { Ok(false) };
             }

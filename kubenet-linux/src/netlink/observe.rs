@@ -6,8 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 
 use kubenet_core::plan::{
-    BridgePort, Link, LinkKind, MachineKind, MachinePlan, Netfilter, Netns, SegmentId,
-    sysctl as names_of,
+    BridgePort, Link, LinkKind, MachineKind, MachinePlan, Netfilter, Netns, SegmentId, sysctl as names_of,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
