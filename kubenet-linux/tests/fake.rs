@@ -22,7 +22,7 @@ fn one_plan_becomes_any_other() {
 
 #[test]
 fn a_machine_that_stops_at_any_step_goes_on_or_is_cleaned_up() {
-    bodies::stops_anywhere(|| Fake::new("node-1"), &|_| true);
+    bodies::stops_anywhere(Fake::new("node-1"), &|_| true);
 }
 
 #[test]

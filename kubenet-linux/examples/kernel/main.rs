@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use self::bodies::Named;
 use kubenet_core::network::{Dump, Network, Question};
-use kubenet_core::plan::{Link, MachinePlan, SegmentId};
+use kubenet_core::plan::{Link, SegmentId};
 use kubenet_linux::lab::{self, Lab, Options};
 use kubenet_linux::netns::Netns;
 use kubenet_linux::{
@@ -112,7 +113,7 @@ fn stopped_anywhere() {
     std::thread::scope(|scope| {
         let turns: [_; THREADS] = std::array::from_fn(|turn| {
             scope.spawn(move || {
-                bodies::stops_anywhere(|| machine("node-1").0, &|step| step / 2 % THREADS == turn);
+                bodies::stops_anywhere(machine("node-1").0, &|step| step / 2 % THREADS == turn);
             })
         });
         let done = turns.map(std::thread::ScopedJoinHandle::join);
@@ -141,9 +142,10 @@ fn shown(netns: &Netns) -> String {
         "iptables-nft -S FOREIGN",
         "iptables-nft -t nat -S FOREIGN",
     ] {
-        // A node that forwards listens to the group of all routers.
+        // A node that forwards listens to the group of all routers, and to the address of any router.
+        let of_routers = |line: &&str| line.starts_with("33:33:") || line.starts_with("anycast ");
         let text = run(netns, command);
-        out.extend(text.lines().filter(|line| !line.starts_with("33:33:")).flat_map(|line| [line, "\n"]));
+        out.extend(text.lines().filter(|line| !of_routers(line)).flat_map(|line| [line, "\n"]));
     }
     for chain in ["INPUT", "FORWARD", "OUTPUT"] {
         let rules = run(netns, &format!("iptables-nft -S {chain}"));
@@ -163,8 +165,9 @@ fn differing(before: &str, now: &str) -> String {
 }
 
 fn others_things() {
-    let nodes = |plan: &MachinePlan| plan.name.starts_with("node-");
-    for (name, plan) in bodies::plans(&PROXIES).into_iter().filter(|(_, plan)| nodes(plan)) {
+    // Of each CNI and each mode, with both families.
+    let chosen = |(name, plan): &Named| plan.name.starts_with("node-1") && name.contains("dual stack");
+    for (name, plan) in bodies::plans(&PROXIES).into_iter().filter(chosen) {
         let (mut kernel, host) = machine(&plan.name);
         for line in FOREIGN.lines() {
             tool::run(&host, "sh", &["-c", line], "").unwrap_or_else(|error| panic!("{line}: {error}"));
