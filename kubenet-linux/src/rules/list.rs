@@ -4,7 +4,7 @@ use kubenet_core::addr::Family;
 use kubenet_core::plan::{Ruleset, What, nft, xt};
 use kubenet_core::text::{ipset, iptables_save, ipvsadm, nft as nft_text};
 
-use super::Tools;
+use super::{Tools, XtTools};
 use crate::netns::Netns;
 use crate::tool::{self, ToolError};
 
@@ -27,10 +27,14 @@ impl Tools {
         };
         let mut rules = Ruleset::default();
         if tables {
+            let listed = list_nft(netns).map(|tables| rules.nft = tables);
             for family in [Family::V4, Family::V6] {
-                take("rules of iptables", self.list_xt(netns, family).map(|tables| rules.xt.extend(tables)));
+                if listed.is_err() || self.may_have_xt(&rules.nft, family) {
+                    let xt = self.list_xt(netns, family);
+                    take("rules of iptables", xt.map(|tables| rules.xt.extend(tables)));
+                }
             }
-            take("rules of nft", list_nft(netns).map(|tables| rules.nft = tables));
+            take("rules of nft", listed);
         }
         if sets {
             take("sets of ipset", list_ipset(netns).map(|sets| rules.ipsets = sets));
@@ -38,6 +42,11 @@ impl Tools {
         }
         drop_doubles(&mut rules);
         Listed { rules, warnings }
+    }
+
+    /// Whether there can be tables of `iptables` in a family, where these are those of `nft`. Those of `iptables-nft` are among them.
+    fn may_have_xt(&self, tables: &[nft::Table], family: Family) -> bool {
+        self.xt != XtTools::Nft || tables.iter().any(|table| family_of(table) == Some(family))
     }
 
     /// What the tools print of a namespace, each by the name of its file in a dump.
@@ -100,14 +109,19 @@ fn print_ipvs(netns: &Netns) -> Result<String, ToolError> {
 fn drop_doubles(rules: &mut Ruleset) {
     let xt = &rules.xt;
     rules.nft.retain(|table| {
-        let family = match table.family {
-            nft::TableFamily::Ip => Family::V4,
-            nft::TableFamily::Ip6 => Family::V6,
-            nft::TableFamily::Inet
-            | nft::TableFamily::Arp
-            | nft::TableFamily::Bridge
-            | nft::TableFamily::Netdev => return true,
-        };
-        !xt.iter().any(|other| other.family == family && other.name == table.name)
+        let family = family_of(table);
+        !xt.iter().any(|other| Some(other.family) == family && other.name == table.name)
     });
+}
+
+/// The family of `iptables` that a table can be of.
+const fn family_of(table: &nft::Table) -> Option<Family> {
+    match table.family {
+        nft::TableFamily::Ip => Some(Family::V4),
+        nft::TableFamily::Ip6 => Some(Family::V6),
+        nft::TableFamily::Inet
+        | nft::TableFamily::Arp
+        | nft::TableFamily::Bridge
+        | nft::TableFamily::Netdev => None,
+    }
 }
