@@ -96,6 +96,19 @@ pub(crate) const STEPS: &[Step] = &[
         ],
         run: lab,
     },
+    Step {
+        name: "kernel",
+        about: "a node of the kernel is observed, becomes its plan, survives stops, and loses nothing that is not ours",
+        needs: &[
+            Need::Program("iptables-nft-save", "iptables"),
+            Need::Program("nft", "nftables"),
+            Need::Program("ipset", "ipset"),
+            Need::Program("conntrack", "conntrack"),
+            Need::Program("ip", "iproute2"),
+            Need::Program("unshare", "util-linux"),
+        ],
+        run: kernel,
+    },
     Step { name: "examples", about: "the library's examples run to their end", needs: &[], run: examples },
     Step {
         name: "doc",
@@ -170,6 +183,16 @@ pub(crate) fn lab(machine: &Machine) -> Result<(), Stop> {
         machine,
         &["test", "--package", "kubenet-cli", "--test", "lab", "--", "--ignored", "--test-threads=1"],
     )
+}
+
+/// The adapter against this machine's kernel, as an ordinary user may do it, and the commands that stand on it.
+fn kernel(machine: &Machine) -> Result<(), Stop> {
+    alone(
+        "iptables-nft-save && nft list ruleset && ipset save && conntrack -L && ip link add br0 type bridge && \
+         ip link add veth0 type veth peer name veth1 && ip link add vxlan0 type vxlan id 1 dstport 4789",
+    )?;
+    let example = ["run", "--quiet", "--package", "kubenet-linux", "--example", "kernel", "--", "--rootless"];
+    cargo(machine, &example)
 }
 
 /// Whether a user's own namespaces can do what the words of a shell say.

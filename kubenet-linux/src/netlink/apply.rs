@@ -15,7 +15,7 @@ use netlink_packet_route::link::LinkFlags;
 use super::decode::{Row, RowKind};
 use super::encode::{self, ALIAS, NewLink};
 use super::socket::{Refused, Request};
-use super::sysctl::{self, Outcome};
+use super::sysctl::{self, Outcome, Why};
 use super::{Netlink, Space};
 use crate::kernel::{Error, explain};
 use crate::netns::Netns;
@@ -336,16 +336,10 @@ impl Turn<'_> {
                 match outcome {
                     Outcome::Set => {}
                     Outcome::Failed(error) => return Err(refusal(self.changes, place, &error, None)),
-                    Outcome::Fixed(now) => {
-                        told.push(format!(
-                            "{key} is {now}, not {value}: this namespace does not let it be set"
-                        ));
-                        self.machine.fixed.insert((name.clone(), key));
-                    }
-                    Outcome::Absent if value == 0 || key.ends_with(KEEPS_ADDRESSES) => {}
-                    Outcome::Absent => {
-                        told.push(absent(&key, value));
-                        self.machine.fixed.insert((name.clone(), key));
+                    Outcome::Cannot(Why::Absent) if value == 0 || key.ends_with(KEEPS_ADDRESSES) => {}
+                    Outcome::Cannot(why) => {
+                        told.push(why.tell(&key, value));
+                        self.machine.fixed.insert((name.clone(), key), why);
                     }
                 }
             }
@@ -360,17 +354,6 @@ const KEEPS_ADDRESSES: &str = "/keep_addr_on_down";
 
 fn keeps_addresses(link: &str) -> Arc<str> {
     format!("net/ipv6/conf/{link}{KEEPS_ADDRESSES}").into()
-}
-
-fn absent(key: &str, value: u32) -> String {
-    let help = if key.starts_with("net/bridge/") {
-        "; br_netfilter is not loaded: modprobe br_netfilter"
-    } else if key.starts_with("net/netfilter/") {
-        "; nf_conntrack is not loaded: modprobe nf_conntrack"
-    } else {
-        ""
-    };
-    format!("{key} is not there to be set to {value}{help}")
 }
 
 fn opened(path: &std::path::Path) -> io::Result<Netns> {

@@ -55,8 +55,8 @@ pub struct Netlink {
     spaces: BTreeMap<Arc<str>, Space>,
     /// Namespaces at the far ends of cables, by the number that the kernel gives them.
     far: BTreeMap<u64, Space>,
-    /// Sysctls that cannot be set here.
-    fixed: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Sysctls that cannot be set here, as far as that has been seen.
+    fixed: BTreeMap<(Arc<str>, Arc<str>), sysctl::Why>,
     warnings: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ impl Netlink {
             tools: Tools::probe(),
             spaces: BTreeMap::new(),
             far: BTreeMap::new(),
-            fixed: BTreeSet::new(),
+            fixed: BTreeMap::new(),
             warnings: Vec::new(),
         }
     }
@@ -107,6 +107,13 @@ impl Netlink {
     pub fn dump(&mut self) -> Result<Dump, Error> {
         let machine = observe::own(self)?;
         Ok(dump::of(&machine, self.tools.print_all(&self.host)))
+    }
+
+    /// Why a change cannot be done here at all, as far as that has been seen: a setting that only the first namespace has.
+    pub fn cannot(&self, change: &Change) -> Option<String> {
+        let What::Sysctl { key, value } = &change.what else { return None };
+        let why = self.fixed.get(&(change.netns.clone(), key.clone()))?;
+        Some(why.tell(key, *value))
     }
 
     fn warn(&mut self, text: String) {
@@ -160,10 +167,7 @@ impl Kernel for Netlink {
     }
 
     fn can(&self, change: &Change) -> bool {
-        match &change.what {
-            What::Sysctl { key, .. } => !self.fixed.contains(&(change.netns.clone(), key.clone())),
-            _ => true,
-        }
+        self.cannot(change).is_none()
     }
 }
 

@@ -12,8 +12,9 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 
 use super::decode::{Row, RowKind};
+use super::sysctl::{self, Why};
 use super::tables::{self, Names};
-use super::{Netlink, Space, listen, sysctl};
+use super::{Netlink, Space, listen};
 use crate::kernel::Error;
 use crate::own::{ours, seen};
 
@@ -24,6 +25,8 @@ struct Seen {
     rows: Vec<Row>,
     /// The machine's own namespace, as this one counts it.
     host: Option<i32>,
+    /// Settings that cannot be made.
+    fixed: Vec<(Arc<str>, Why)>,
 }
 
 /// The machine with all of its namespaces.
@@ -37,6 +40,11 @@ pub(super) fn observe(machine: &mut Netlink) -> Result<MachinePlan, Error> {
         all.extend(inside(machine, &name)?);
     }
     join(&mut all);
+    machine.fixed.clear();
+    for seen in &mut all {
+        let name = seen.netns.name.clone();
+        machine.fixed.extend(seen.fixed.drain(..).map(|(key, why)| ((name.clone(), key), why)));
+    }
     Ok(plan(machine, all))
 }
 
@@ -106,9 +114,9 @@ fn one(name: &Arc<str>, space: &mut Space, host: &crate::netns::Netns) -> io::Re
     netns.neighbours = tables::neighbours(&mut space.route, &names)?;
     netns.fdb = tables::fdb(&mut space.route, &names)?;
     netns.sockets = listen::list(&space.netns)?;
-    read_sysctls(space, &mut netns)?;
+    let fixed = read_sysctls(space, &mut netns)?;
     let host = if name.is_empty() { None } else { number_of(space, host)? };
-    Ok(Seen { netns, rows, host })
+    Ok(Seen { netns, rows, host, fixed })
 }
 
 fn link(row: &Row, names: &Names, bridges: &BTreeMap<u32, Arc<str>>) -> Link {
@@ -137,18 +145,33 @@ fn link(row: &Row, names: &Names, bridges: &BTreeMap<u32, Arc<str>>) -> Link {
     link
 }
 
-fn read_sysctls(space: &Space, netns: &mut Netns) -> io::Result<()> {
+/// Reads the settings. Those that cannot be made.
+fn read_sysctls(space: &Space, netns: &mut Netns) -> io::Result<Vec<(Arc<str>, Why)>> {
     let own = names_of::of_netns(&netns.sysctls).map(|(key, _)| key.to_owned());
     let of_links = netns.links.iter().flat_map(names_of::of_link).map(|(key, _)| key);
     let keys: Vec<String> = own.chain(of_links).collect();
-    for (key, value) in keys.iter().zip(sysctl::list(&space.netns, &keys)?) {
-        // What is not there is off, and has no number.
-        let off = key.starts_with("net/bridge/").then_some(0);
-        if let Some(value) = value.or(off) {
-            names_of::set(netns, key, value);
+    let all = sysctl::list(&space.netns, &keys)?;
+    let mut fixed = Vec::new();
+    for (key, now) in keys.into_iter().zip(all) {
+        match now {
+            Some(now) => {
+                names_of::set(netns, &key, now.value);
+                if now.is_fixed {
+                    fixed.push((key.into(), Why::Fixed(now.value)));
+                }
+            }
+            // They may come with the rules.
+            None if key.starts_with(sysctl::OF_NETFILTER) => {}
+            None => {
+                // What is not there is off, and has no number.
+                if key.starts_with("net/bridge/") {
+                    names_of::set(netns, &key, 0);
+                }
+                fixed.push((key.into(), Why::Absent));
+            }
         }
     }
-    Ok(())
+    Ok(fixed)
 }
 
 /// The number that a namespace has for another one, if it has seen a link into it.
