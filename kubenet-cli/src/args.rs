@@ -11,6 +11,7 @@ use kubenet_core::cluster::InputMode;
 use kubenet_core::network::Table;
 
 use crate::lab::args::LabArgs;
+use crate::node::args::{ApplyArgs, ObserveArgs};
 
 /// Answers what happens to a packet in a Kubernetes cluster, from its manifests or a snapshot of it.
 #[derive(Debug, Parser)]
@@ -40,6 +41,10 @@ pub(crate) enum Command {
     Inventory(InventoryArgs),
     /// Build the cluster in network namespaces of its own, and try things in it (Linux)
     Lab(LabArgs),
+    /// Write what this machine's kernel holds of its network into a folder, for --dump (Linux)
+    Observe(ObserveArgs),
+    /// Make a node of this machine, or of a network namespace of it, what its manifests call for (Linux)
+    Apply(ApplyArgs),
     /// List the examples that are built in
     Examples,
     /// Print a completion script for a shell

@@ -10,6 +10,7 @@ mod examples;
 mod input;
 mod inventory;
 mod lab;
+mod node;
 mod output;
 mod render;
 mod simulate;
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
         Command::Drift(args) => drift::drift(&args, &mut out),
         Command::Inventory(args) => inventory::inventory(&args, &mut out),
         Command::Lab(args) => lab::lab(args, &mut out),
+        Command::Observe(args) => node::observe(&args, &mut out),
+        Command::Apply(args) => node::apply(&args, &mut out),
         Command::Examples => examples::list(&mut out),
         Command::Completions { shell } => {
             let mut script = Vec::new();

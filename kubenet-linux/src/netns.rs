@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
+/// The folder in which `ip netns` mounts namespaces.
+pub const FOLDER: &str = "/run/netns";
+
 /// A network namespace.
 #[derive(Debug)]
 pub struct Netns {

@@ -19,7 +19,7 @@ use rustix::thread::{CapabilitySet, UnshareFlags, capabilities};
 use crate::netns::{keep_mounts_private, mount_tmpfs};
 
 /// Where the named network namespaces are mounted, as for `ip netns`.
-pub const NETNS_FOLDER: &str = "/run/netns";
+pub const NETNS_FOLDER: &str = crate::netns::FOLDER;
 
 /// Says to the program that it was started inside.
 const MARK: &str = "KUBENET_INSIDE";

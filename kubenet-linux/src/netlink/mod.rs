@@ -39,6 +39,11 @@ pub struct Others {
 }
 
 impl Others {
+    /// Those of a node, among the namespaces of `ip netns`. Those of no other node are called alike: no node's name holds a `_`.
+    pub fn of_node(node: &str) -> Self {
+        Self { folder: netns::FOLDER.into(), prefix: format!("kubenet_{}_", netns::file_name(node)) }
+    }
+
     /// The file of a namespace.
     pub fn path(&self, netns: &str) -> PathBuf {
         self.folder.join(format!("{}{}", self.prefix, netns::file_name(netns)))
