@@ -324,6 +324,32 @@ fn what_is_broken_can_be_mended() {
 
 #[test]
 #[ignore = "makes namespaces: cargo xtask test lab"]
+fn model_and_kernel_are_compared_and_the_lab_stays_as_it_was() {
+    for (how, mode) in ways().into_iter().zip(["nftables", "iptables"]) {
+        let labs = Labs::new();
+        labs.up(&[how, &["--proxy-mode", mode]].concat());
+        let state = || {
+            let probe = "cat /proc/sys/net/ipv4/icmp_ratelimit; nft list tables; ip neigh show nud permanent";
+            text(&labs.exec("node-1", &["sh", "-c", probe]).stdout)
+        };
+        let before = state();
+        let table = labs.ok(&["verify", "--flows", "60", "--seed", "3"]);
+        assert!(table.contains("NodePort") && table.contains("ping the internet"), "{table}");
+        assert_eq!(state(), before);
+        assert!(labs.seen("client", "http://10.96.0.80").is_some(), "the lab goes on");
+        // A kernel that does something else than the model is found out.
+        let rule = "add table ip other; add chain ip other c { type filter hook forward priority 0; }; add rule ip other c drop";
+        let added = labs.exec("node-1", &["nft", rule]);
+        assert!(added.status.success(), "{}", text(&added.stderr));
+        let output = labs.run(&["verify", "--flows", "60", "--seed", "3"]);
+        let out = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{out}{}", text(&output.stderr));
+        assert!(out.contains("  model   ") && out.contains("  kernel  "), "{out}");
+    }
+}
+
+#[test]
+#[ignore = "makes namespaces"]
 fn datagrams_are_answered_from_the_address_that_was_asked() {
     for way in ways() {
         for mode in modes() {

@@ -69,6 +69,16 @@ impl Machine {
         Ok(command)
     }
 
+    /// Runs a command to its end, without input, and gives its exit status; `None` where a signal ended it.
+    ///
+    /// # Errors
+    ///
+    /// Where it did not start.
+    pub(crate) fn status(&self, command: &mut Command) -> Result<Option<i32>, String> {
+        let status = command.stdin(Stdio::null()).status();
+        status.map(|status| status.code()).map_err(|error| format!("{}: {error}", line(command)))
+    }
+
     /// Runs a command to its end, without input.
     ///
     /// # Errors

@@ -19,8 +19,9 @@ const HELP: &str = "\
 cargo xtask test [--fail-fast] [STEP…]   installs what is missing, then checks everything, or the steps that are named
 cargo xtask steps                        the steps of `test`
 cargo xtask corpus [DIR…]                runs the cases below a folder (default tests/corpus)
-cargo xtask parity random MODE SEED FLOWS | scenarios DIR | all SEED FLOWS TABLE
-                                         compares model and kernel (Linux)
+cargo xtask parity random MODE SEED FLOWS | scenarios PATH | check SEED FLOWS PART… | table SEED FLOWS
+                                         compares model and kernel; `table` writes that of docs/parity.md (Linux)
+cargo xtask soak --flows N [--seed S]    sends N random flows in each proxy mode through model and kernel (Linux)
 cargo xtask bench [ARG…]                 runs the benches and prints their tables; ARG as for `cargo bench -p kubenet-core`
 cargo xtask bench-linux [SERVICES]       the adapter beside ip, nft and iptables, and the model beside the kernel (Linux)
 cargo xtask doc                          builds the documentation
@@ -45,11 +46,9 @@ fn main() -> ExitCode {
             true
         }
         Some("corpus") => passed(&machine, machine.here_cargo(steps::CORPUS).args(&rest)),
-        Some("parity") => {
-            // Asks for the words of the example: random MODE SEED FLOWS, scenarios FOLDER, all SEED FLOWS TABLE.
-            let run =
-                ["run", "--quiet", "--release", "--package", "kubenet-linux", "--example", "parity", "--"];
-            passed(&machine, machine.here_cargo(&run).args(&rest))
+        Some("parity") => passed(&machine, machine.here_cargo(steps::PARITY).args(&rest)),
+        Some("soak") => {
+            passed(&machine, machine.cargo(steps::PARITY.iter().copied()).arg("soak").args(&rest))
         }
         Some("bench") => passed(&machine, machine.cargo(["bench", "--package", "kubenet-core"]).args(&rest)),
         Some("bench-linux") => {

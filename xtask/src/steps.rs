@@ -41,6 +41,10 @@ const BROWSER: &str = "wasm32-unknown-unknown";
 pub(crate) const CORPUS: &[&str] =
     &["run", "--quiet", "--package", "kubenet-tests", "--example", "corpus", "--"];
 
+/// The arguments of cargo that run the comparison of model and kernel.
+pub(crate) const PARITY: &[&str] =
+    &["run", "--quiet", "--package", "kubenet-linux", "--example", "parity", "--"];
+
 /// Every step, the quick ones first.
 pub(crate) const STEPS: &[Step] = &[
     Step {
@@ -109,6 +113,33 @@ pub(crate) const STEPS: &[Step] = &[
         ],
         run: kernel,
     },
+    Step {
+        name: "parity",
+        about: "model and kernel do the same with the same packets, in every scenario and with random ones in each proxy mode",
+        needs: &[
+            Need::Program("iptables-nft-save", "iptables"),
+            Need::Program("nft", "nftables"),
+            Need::Program("ip", "iproute2"),
+            Need::Program("unshare", "util-linux"),
+        ],
+        run: |machine| {
+            alone(LAB)?;
+            parity(machine, &["iptables", "nftables", "userspace", "scenarios"])
+        },
+    },
+    Step {
+        name: "parity-ipvs",
+        about: "likewise in mode ipvs, under a user-mode kernel that has it",
+        needs: &[
+            Need::Program("linux.uml", "user-mode-linux"),
+            Need::Program("modprobe", "kmod"),
+            Need::Program("ipvsadm", "ipvsadm"),
+            Need::Program("ipset", "ipset"),
+            Need::Program("iptables-nft-save", "iptables"),
+            Need::Program("ip", "iproute2"),
+        ],
+        run: |machine| parity(machine, &["ipvs"]),
+    },
     Step { name: "examples", about: "the library's examples run to their end", needs: &[], run: examples },
     Step {
         name: "doc",
@@ -172,11 +203,12 @@ fn rules(machine: &Machine) -> Result<(), Stop> {
     cargo(machine, &["run", "--quiet", "--package", "kubenet-tests", "--example", "rules"])
 }
 
+/// What a lab does first, as words of a shell.
+const LAB: &str = "iptables-nft-save && nft list ruleset && ip link add br0 type bridge && ip link add veth0 type veth peer name veth1";
+
 /// The lab of the library and that of the command, each as root and as a user where we are root.
 pub(crate) fn lab(machine: &Machine) -> Result<(), Stop> {
-    alone(
-        "iptables-nft-save && nft list ruleset && ip link add br0 type bridge && ip link add veth0 type veth peer name veth1",
-    )?;
+    alone(LAB)?;
     let example = ["run", "--quiet", "--package", "kubenet-linux", "--example", "lab", "--", "--rootless"];
     cargo(machine, &example)?;
     cargo(
@@ -193,6 +225,18 @@ fn kernel(machine: &Machine) -> Result<(), Stop> {
     )?;
     let example = ["run", "--quiet", "--package", "kubenet-linux", "--example", "kernel", "--", "--rootless"];
     cargo(machine, &example)
+}
+
+/// Parts of the comparison. A kernel of its own that does not start is a gap of the machine.
+fn parity(machine: &Machine, parts: &[&str]) -> Result<(), Stop> {
+    /// What the example ends with where the machine lacks what it needs.
+    const LACKING: i32 = 4;
+    let mut run = machine.cargo(PARITY.iter().copied());
+    match machine.status(run.args(["check", "1", "500"]).args(parts))? {
+        Some(0) => Ok(()),
+        Some(LACKING) => Err(Stop::Missing(format!("{} could not be compared", parts.join(", ")))),
+        _ => Err(Stop::Failed("model and kernel differ, or were not compared".into())),
+    }
 }
 
 /// Whether a user's own namespaces can do what the words of a shell say.

@@ -15,6 +15,7 @@ use crate::args::InputArgs;
   kubenet lab exec internet -- ping -c 1 203.0.113.1
   kubenet lab fault link-down node-2 dev eth0
   kubenet lab status
+  kubenet lab verify --flows 200
   kubenet lab down
 
 It needs root, or a system that lets users make namespaces; and the tools that kube-proxy's mode stands on (iptables, nft, ipset).
@@ -49,6 +50,8 @@ pub(crate) enum LabCommand {
     Fault(FaultArgs),
     /// Say what is there
     Status(StatusArgs),
+    /// Send the same flows through model and kernel, and compare
+    Verify(VerifyArgs),
     /// Take the lab away
     Down(DownArgs),
     /// Keeps a lab up; `up` starts it
@@ -162,6 +165,27 @@ pub(crate) enum StatusFormat {
     Text,
     /// The schema kubenet/lab/v1
     Json,
+}
+
+/// `kubenet lab verify`.
+#[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Flows are drawn from the seed: pods, nodes and hosts outside ask pods, nodes, Services by each of their addresses, and the
+internet. Each goes through model and kernel; compared is every frame on every device, the rules that it meets, and what the client
+lives through. Before each flow the lab forgets its connections and neighbours; what else runs in it meanwhile is in the way.
+
+Exit status: 0 where both do the same, 1 where they differ, 2 where they could not be compared."
+)]
+pub(crate) struct VerifyArgs {
+    /// How many flows
+    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Lab")]
+    pub(crate) flows: usize,
+    /// Another seed draws other flows
+    #[arg(long, value_name = "S", default_value_t = 1, help_heading = "Lab")]
+    pub(crate) seed: u64,
+    /// Which lab.
+    #[command(flatten)]
+    pub(crate) lab: NameArgs,
 }
 
 /// `kubenet lab down`.

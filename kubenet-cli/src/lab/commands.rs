@@ -10,12 +10,13 @@ use kubenet_core::k8s::{AnyObject, Objects};
 use kubenet_core::origin::{ObjectRef, Severity};
 use kubenet_linux::lab::client::{self, ClientError};
 use kubenet_linux::lab::home::Home;
-use kubenet_linux::lab::protocol::{Answer, Input, Request, SCHEMA, Start, Status, Text};
+use kubenet_linux::lab::protocol::{Answer, Drawn, Input, Request, SCHEMA, Start, Status, Text};
 use kubenet_linux::lab::{enter, keeper};
+use kubenet_linux::parity::report::Report;
 
 use super::args::{
     ApplyArgs, DeleteArgs, DownArgs, ExecArgs, FaultArgs, LabArgs, LabCommand, StatusArgs, StatusFormat,
-    UpArgs,
+    UpArgs, VerifyArgs,
 };
 use super::progress::Progress;
 use super::status;
@@ -23,6 +24,8 @@ use crate::args::InputArgs;
 use crate::output::{Out, clean};
 use crate::{BAD_INPUT, diagnostics, input, output};
 
+/// How many flows the keeper is asked for in one request.
+const FLOWS_AT_ONCE: usize = 50;
 /// The exit status of `lab exec` where the command could not even be tried.
 const NO_PLACE: u8 = 125;
 
@@ -34,6 +37,7 @@ pub(crate) fn lab(args: LabArgs, out: &mut Out) -> anyhow::Result<u8> {
         LabCommand::Delete(args) => delete(&args, out),
         LabCommand::Fault(args) => fault(&args, out),
         LabCommand::Status(args) => show(&args, out),
+        LabCommand::Verify(args) => verify(&args, out),
         LabCommand::Down(args) => down(&args, out),
         LabCommand::Keeper(args) => {
             let home = Home::at(args.folder);
@@ -63,7 +67,7 @@ fn up(args: &UpArgs, out: &mut Out) -> anyhow::Result<u8> {
         words.push("--rootless".into());
     }
     let begin = Instant::now();
-    let mut progress = Progress::new();
+    let mut progress = Progress::new("namespaces");
     let status = client::up(&home, &start, &words, &mut |done, of, machine| progress.step(done, of, machine));
     progress.end();
     let status = status?;
@@ -199,7 +203,11 @@ fn show(args: &StatusArgs, out: &mut Out) -> anyhow::Result<u8> {
     let home = Home::of(&args.lab.name)?;
     let status: Status = match client::ask(&home, &Request::Status)? {
         Answer::Status(status) => *status,
-        Answer::Done(_) | Answer::Found { .. } | Answer::Received(_) | Answer::Failed(_) => {
+        Answer::Done(_)
+        | Answer::Found { .. }
+        | Answer::Received(_)
+        | Answer::Verified(_)
+        | Answer::Failed(_) => {
             bail!("the keeper does not say how the lab is")
         }
     };
@@ -208,6 +216,32 @@ fn show(args: &StatusArgs, out: &mut Out) -> anyhow::Result<u8> {
         StatusFormat::Json => out.json(&status)?,
     }
     Ok(0)
+}
+
+/// Asks for some flows at a time, so that others can ask the keeper in between.
+fn verify(args: &VerifyArgs, out: &mut Out) -> anyhow::Result<u8> {
+    let home = Home::of(&args.lab.name)?;
+    let mut report = Report::default();
+    let mut progress = Progress::new("flows");
+    let mut skip = 0;
+    while skip < args.flows {
+        progress.step(skip, args.flows, "");
+        let flows = FLOWS_AT_ONCE.min(args.flows - skip);
+        let request = Request::Verify(Drawn { seed: args.seed, skip, flows });
+        let Answer::Verified(part) = client::ask(&home, &request)? else {
+            bail!("the keeper does not say what it compared");
+        };
+        report.join(*part);
+        skip += flows;
+    }
+    progress.end();
+    for line in report.to_string().lines() {
+        out.line(&clean(line))?;
+    }
+    if report.total().compared == 0 {
+        bail!("nothing was compared");
+    }
+    Ok(u8::from(!report.failures.is_empty()))
 }
 
 fn down(args: &DownArgs, out: &mut Out) -> anyhow::Result<u8> {

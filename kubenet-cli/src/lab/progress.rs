@@ -1,4 +1,4 @@
-//! How far a lab has come: a bar on a terminal, a line for each machine elsewhere.
+//! How far a lab, or a run in it, has come: a bar on a terminal, a line for each machine elsewhere.
 
 use std::io::{IsTerminal, Write};
 
@@ -10,12 +10,14 @@ const BAR: usize = 24;
 /// Says on standard error how far it is.
 pub(crate) struct Progress {
     is_terminal: bool,
+    what: &'static str,
     last: String,
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), last: String::new() }
+    /// Of what there are so many.
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { is_terminal: std::io::stderr().is_terminal(), what, last: String::new() }
     }
 
     pub(crate) fn step(&mut self, done: usize, of: usize, machine: &str) {
@@ -24,7 +26,7 @@ impl Progress {
         if self.is_terminal {
             let _gone = write!(stderr, "\r\x1b[K{}", bar(done, of, &machine));
         } else if !machine.is_empty() && machine != self.last {
-            let _gone = writeln!(stderr, "{done} of {of} namespaces, now {machine}");
+            let _gone = writeln!(stderr, "{done} of {of} {}, now {machine}", self.what);
         }
         let _gone = stderr.flush();
         self.last = machine;

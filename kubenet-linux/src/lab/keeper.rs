@@ -19,7 +19,7 @@ use rustix::process::{Pid, Resource, Rlimit, WaitOptions, getrlimit, setrlimit, 
 use super::home::{Home, Keeper};
 use super::isolate::{self, IsolateError};
 use super::protocol::{Answer, Event, Input, Request, SCHEMA, ServiceStatus, Start, Status};
-use super::{Lab, Options, find};
+use super::{Lab, Options, find, verify};
 
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -183,6 +183,10 @@ impl Kept {
                 self.assume(assume)
             }
             Request::Received { since } => Answer::Received(self.lab.received_since(since)),
+            Request::Verify(drawn) => match verify::verify(&self.network, &self.lab, drawn) {
+                Ok(report) => Answer::Verified(Box::new(report)),
+                Err(error) => Answer::Failed(error),
+            },
             Request::Down => Answer::Done(Vec::new()),
         }
     }

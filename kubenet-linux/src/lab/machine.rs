@@ -190,6 +190,11 @@ impl Machine {
         self.netns.get(name).map(|netns| &**netns)
     }
 
+    /// Its namespaces, by machine and name.
+    pub(super) fn spaces(&self) -> impl Iterator<Item = ((String, String), Arc<Netns>)> + '_ {
+        self.netns.iter().map(|(name, netns)| ((self.name.to_string(), name.to_string()), netns.clone()))
+    }
+
     pub(super) const fn plan(&self) -> Option<&Arc<MachinePlan>> {
         self.plan.as_ref()
     }

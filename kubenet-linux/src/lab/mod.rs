@@ -28,6 +28,7 @@ pub mod protocol;
 mod servers;
 mod silence;
 mod switch;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -44,8 +45,8 @@ pub use self::isolate::isolate;
 use self::machine::Machine;
 pub use self::machine::{ListenerStatus, MachineStatus, NetnsStatus};
 pub use self::needs::Missing;
-pub use self::servers::{Received, Records, Seen};
 use self::servers::Servers;
+pub use self::servers::{Received, Records, Seen};
 use self::switch::{SWITCH, Switch};
 use crate::netns::{self, Netns};
 
@@ -235,6 +236,17 @@ impl Lab {
             return Some(self.switch.netns());
         }
         self.machines.get(machine)?.netns(netns)
+    }
+
+    /// The namespaces of its machines, by machine and name; that of the machine's own has an empty one.
+    pub fn spaces(&self) -> BTreeMap<(String, String), Arc<Netns>> {
+        self.machines.values().flat_map(Machine::spaces).collect()
+    }
+
+    /// The hosts outside that it has.
+    pub fn outside(&self) -> Vec<IpAddr> {
+        let named = self.machines.keys().filter_map(|name| name.strip_prefix("internet/"));
+        named.filter_map(|addr| addr.parse().ok()).collect()
     }
 
     /// The plan that a machine was brought to last.

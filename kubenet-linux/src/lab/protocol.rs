@@ -15,6 +15,7 @@ use kubenet_core::origin::ObjectRef;
 use serde::{Deserialize, Serialize};
 
 use super::{MachineStatus, Received};
+use crate::parity::report::Report;
 
 /// The name of this version.
 pub const SCHEMA: &str = "kubenet/lab/v1";
@@ -122,8 +123,22 @@ pub enum Request {
         /// The number.
         since: u64,
     },
+    /// Random flows through model and kernel.
+    Verify(Drawn),
     /// The lab ends.
     Down,
+}
+
+/// Random flows of a lab's cluster: a part of those that a seed draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drawn {
+    /// The seed.
+    pub seed: u64,
+    /// How many of its flows are left out, from the first on.
+    pub skip: usize,
+    /// How many are sent.
+    pub flows: usize,
 }
 
 /// What a keeper answers.
@@ -145,6 +160,8 @@ pub enum Answer {
     },
     /// What the servers received.
     Received(Vec<Received>),
+    /// What the comparison of model and kernel came to.
+    Verified(Box<Report>),
     /// It could not be done.
     Failed(String),
 }
@@ -241,6 +258,7 @@ mod tests {
             Request::Delete(vec![ObjectRef::namespaced("Pod", "default", "web")]),
             Request::Fault { fault, undo: true },
             Request::Received { since: 7 },
+            Request::Verify(Drawn { seed: 1, skip: 20, flows: 10 }),
             Request::Down,
         ] {
             let line = serde_json::to_string(&request).expect("JSON");

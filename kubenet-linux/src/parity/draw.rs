@@ -41,7 +41,7 @@ impl Flow {
     }
 }
 
-/// The hosts outside that flows go to and come from: those of documentation (RFC 5737, RFC 3849).
+/// The hosts outside of random clusters: those of documentation (RFC 5737, RFC 3849).
 pub const OUTSIDE: [IpAddr; 2] = [
     IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)),
     IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 7)),
@@ -64,9 +64,12 @@ struct Aim {
     is_public: bool,
 }
 
-/// Draws flows through a network. None where it has nobody to send to.
-pub fn draw(network: &Network, dice: &mut Dice, count: usize) -> Vec<Flow> {
-    let aims = aims(network);
+/// Draws flows through a network with these hosts outside, of which the first of each family takes part. None where it has nobody
+/// to send to.
+pub fn draw(network: &Network, dice: &mut Dice, count: usize, outside: &[IpAddr]) -> Vec<Flow> {
+    let outside_of = |family| outside.iter().copied().find(|addr| Family::of(*addr) == family);
+    let hosts = [Family::V4, Family::V6].into_iter().filter_map(outside_of);
+    let aims = aims(network, hosts);
     let senders = senders(network);
     let groups = groups(&aims);
     let mut flows = Vec::new();
@@ -80,11 +83,10 @@ pub fn draw(network: &Network, dice: &mut Dice, count: usize) -> Vec<Flow> {
             let able: Vec<&(String, Vec<Family>)> = senders.iter().filter(can).collect();
             dice.of(&able).map(|(name, _)| name.clone())
         };
-        let outside = OUTSIDE[usize::from(aim.family == Family::V6)];
-        let from = if aim.is_public && dice.percent(50) {
-            Some(format!("internet/{outside}"))
-        } else {
-            inside(dice)
+        let outside = outside_of(aim.family).filter(|_| aim.is_public && dice.percent(50));
+        let from = match outside {
+            Some(outside) => Some(format!("internet/{outside}")),
+            None => inside(dice),
         };
         let Some(from) = from else { return flows };
         let payload = if aim.protocol == Protocol::Tcp { 0 } else { DATAGRAM };
@@ -123,7 +125,7 @@ fn senders(network: &Network) -> Vec<(String, Vec<Family>)> {
     pods.chain(nodes).collect()
 }
 
-fn aims(network: &Network) -> Vec<Aim> {
+fn aims(network: &Network, outside: impl Iterator<Item = IpAddr>) -> Vec<Aim> {
     let cluster = network.cluster();
     let mut aims = Vec::new();
     let mut aim = |addr: IpAddr, port: u16, protocol, feature, is_public| {
@@ -183,7 +185,7 @@ fn aims(network: &Network) -> Vec<Aim> {
     let has = |family| {
         cluster.nodes.iter().any(|node| node.addresses.iter().any(|addr| Family::of(*addr) == family))
     };
-    for outside in OUTSIDE.into_iter().filter(|outside| has(Family::of(*outside))) {
+    for outside in outside.filter(|outside| has(Family::of(*outside))) {
         aim(outside, 443, Protocol::Tcp, "egress to the internet", false);
         aim(outside, 0, Protocol::Icmp, "ping the internet", false);
     }

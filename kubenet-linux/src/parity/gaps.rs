@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+/// The modes whose rules are those of nf_tables.
+const RULED: [&str; 3] = ["iptables", "nftables", "userspace"];
+
 /// The known differences.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +38,15 @@ pub struct Gap {
 }
 
 impl Gaps {
+    /// Those of this version: the file `known_gaps.toml`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`].
+    pub fn known() -> Result<Self, String> {
+        Self::parse(include_str!("../../../known_gaps.toml"))
+    }
+
     /// Reads the file.
     ///
     /// # Errors
@@ -63,10 +75,15 @@ impl Gaps {
         })
     }
 
-    /// The gaps that are not among those that explained something, in the modes that were run.
-    pub fn closed<'g>(&'g self, used: &BTreeSet<String>, modes: &[String]) -> Vec<&'g Gap> {
-        let was_run = |gap: &&Gap| gap.modes.is_empty() || gap.modes.iter().any(|mode| modes.contains(mode));
-        self.gaps.iter().filter(was_run).filter(|gap| !used.contains(&gap.id)).collect()
+    /// The gaps that are not among those that explained something, though all modes were run that they are seen in. Those of no mode
+    /// are seen in the modes whose rules are compared.
+    pub fn closed<'g>(&'g self, used: &BTreeSet<&str>, modes: &[String]) -> Vec<&'g Gap> {
+        let was_run = |gap: &&Gap| {
+            let every = RULED.map(str::to_owned);
+            let at = if gap.modes.is_empty() { &every } else { &gap.modes[..] };
+            at.iter().all(|mode| modes.contains(mode))
+        };
+        self.gaps.iter().filter(was_run).filter(|gap| !used.contains(&*gap.id)).collect()
     }
 }
 
@@ -90,7 +107,24 @@ mod tests {
         let gaps = Gaps::parse(FILE).expect("a file");
         assert_eq!(gaps.closed(&BTreeSet::new(), &["nftables".into()]).len(), 1);
         assert!(gaps.closed(&BTreeSet::new(), &["iptables".into()]).is_empty());
-        assert!(gaps.closed(&BTreeSet::from(["a".into()]), &["nftables".into()]).is_empty());
+        assert!(gaps.closed(&BTreeSet::from(["a"]), &["nftables".into()]).is_empty());
+    }
+
+    #[test]
+    fn the_file_of_this_version_reads() {
+        assert_eq!(Gaps::known().map(drop), Ok(()));
+    }
+
+    #[test]
+    fn a_gap_of_no_mode_is_closed_only_by_a_run_of_all_whose_rules_are_compared() {
+        let gaps = Gaps::parse("[[gap]]\nid = \"a\"\nreason = \"r\"\nshows = [\"x\"]\n").expect("a file");
+        let closed = |modes: &[&str]| {
+            let modes: Vec<String> = modes.iter().map(|mode| (*mode).to_owned()).collect();
+            gaps.closed(&BTreeSet::new(), &modes).len()
+        };
+        assert_eq!(closed(&["ipvs"]), 0);
+        assert_eq!(closed(&["iptables", "nftables"]), 0);
+        assert_eq!(closed(&["iptables", "nftables", "userspace"]), 1);
     }
 
     #[test]

@@ -138,7 +138,7 @@ mod tests {
     use kubenet_core::origin::Severity;
 
     use super::*;
-    use crate::parity::draw::draw;
+    use crate::parity::draw::{OUTSIDE, draw};
 
     #[test]
     fn every_flow_of_a_random_cluster_has_an_answer() {
@@ -153,7 +153,7 @@ mod tests {
                     .map(|diagnostic| &*diagnostic.message)
                     .collect();
                 assert!(errors.is_empty(), "seed {seed}: {errors:?}\n{manifests}");
-                let flows = draw(&network, &mut dice, 20);
+                let flows = draw(&network, &mut dice, 20, &OUTSIDE);
                 assert_eq!(flows.len(), 20, "seed {seed}\n{manifests}");
                 for flow in &flows {
                     let trace = network.trace(&flow.question());

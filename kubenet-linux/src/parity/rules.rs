@@ -37,9 +37,15 @@ impl fmt::Display for Hit {
 /// The table that switches tracing on. It is nobody else's.
 const TABLE: &str = "kubenet-trace";
 
-/// A monitor of the rules of a namespace.
+/// Whether packets can be traced through the rules of a namespace: `nft` is there, and the kernel has nf_tables.
+pub fn can_trace(netns: &Netns) -> bool {
+    tool::run(netns, "nft", &["list", "tables"], "").is_ok()
+}
+
+/// A monitor of the rules of a namespace. Dropped, it takes away what switched tracing on.
 #[derive(Debug)]
 pub struct Monitor {
+    netns: Arc<Netns>,
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
 }
@@ -50,7 +56,7 @@ impl Monitor {
     /// # Errors
     ///
     /// Where `nft` is missing, or says no.
-    pub fn begin(netns: &Netns) -> Result<Self, ToolError> {
+    pub fn begin(netns: &Arc<Netns>) -> Result<Self, ToolError> {
         let rules = format!(
             "table inet {TABLE} {{\n\
              chain in {{\ntype filter hook prerouting priority -450\nmeta nftrace set 1\n}}\n\
@@ -68,12 +74,7 @@ impl Monitor {
             // Ends with the child's output.
             std::thread::spawn(move || read(stdout, &kept));
         }
-        Ok(Self { child, lines })
-    }
-
-    /// How many lines came so far and were not taken.
-    pub fn waiting(&self) -> usize {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).len()
+        Ok(Self { netns: netns.clone(), child, lines })
     }
 
     /// Takes what came since the last time.
@@ -87,6 +88,8 @@ impl Drop for Monitor {
         // It may be gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Nor is there a table in a namespace that is on its way out.
+        let _ = tool::run(&self.netns, "nft", &["delete", "table", "inet", TABLE], "");
     }
 }
 

@@ -7,6 +7,7 @@
 //! Cost: a flow forgets and reads back in each namespace, O(namespaces); the search asks the model at most [`WAYS`] times.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use kubenet_core::addr::MacAddr;
 use kubenet_core::compile::Plans;
 use kubenet_core::dataplane::Client;
 use kubenet_core::network::{Network, Question, Tables};
-use kubenet_core::packet;
+use kubenet_core::packet::{self, View, number};
 use kubenet_core::plan::{
     Audience, MachineId, MachinePlan, PlanSource, Segment, SegmentId, Station, Undeclared,
 };
@@ -25,7 +26,7 @@ use kubenet_core::time::Instant as Moment;
 use kubenet_core::trace::{Case, Chance, End, Trace, Verdict};
 
 use super::capture::Capture;
-use super::client::send;
+use super::client::{Open, send};
 use super::drops::{self, Drops, Heard};
 use super::frames::{self, Cards, Difference, Shots, device};
 use super::learned::Learned;
@@ -39,13 +40,24 @@ use crate::netns::Netns;
 
 /// How many ways for chance to fall are tried to find the kernel's.
 pub const WAYS: usize = 400;
-/// How long a client waits where the model says that nothing will come.
-const SILENCE: Duration = Duration::from_millis(250);
+/// How long a client waits where the model says that nothing will come. No timer of the kernel ends between this and [`CUT`].
+const SILENCE: Duration = Duration::from_millis(100);
+/// What the model says of later is left out where nothing will come.
+const CUT: Moment = Moment::from_nanos(240_000_000);
 /// How much longer than in the model an answer may take.
 const SLACK: Duration = Duration::from_secs(2);
 /// Nothing more is under way when no frame came for so long.
-const QUIET: Duration = Duration::from_millis(6);
-/// The longest wait for that.
+const QUIET: Duration = Duration::from_millis(4);
+/// Likewise, while less came than the model has.
+const SHORT: Duration = Duration::from_millis(16);
+/// Likewise, where nothing of the model was the same.
+const AGAIN: Duration = Duration::from_millis(60);
+/// Likewise, before a flow that comes after one that was different: timers of a second may be under way that the model does not have.
+const LATE: Duration = Duration::from_millis(1100);
+/// Likewise, after everything is forgotten.
+const GIVEN_UP: Duration = Duration::from_millis(1);
+/// The longest wait for that is so many times as long, or this.
+const TIMES: u32 = 5;
 const RESTLESS: Duration = Duration::from_millis(300);
 /// How long a server may take to say what it received.
 const SAYING: Duration = Duration::from_millis(20);
@@ -63,6 +75,8 @@ struct Tap {
     capture: Capture,
     memory: Memory,
     monitor: Option<Monitor>,
+    /// Holds the limits of errors open.
+    _calm: Calm,
 }
 
 /// A cluster that is there, and its model.
@@ -77,6 +91,8 @@ pub struct Site {
     drops: Result<Drops, String>,
     /// Who said something of its own accord since the flow began.
     talkers: BTreeSet<MacAddr>,
+    /// The last flow was different.
+    is_restless: bool,
 }
 
 /// What became of one flow, here and there.
@@ -143,7 +159,8 @@ pub enum SiteError {
 
 impl Site {
     /// Watches the namespaces of a network's machines; `spaces` names them. With `traced` the rules that packets meet are compared
-    /// too: in namespaces whose rules are those of nf_tables.
+    /// too: in namespaces whose rules are those of nf_tables. Dropped, it leaves the namespaces as they were, but for what they
+    /// learned: that is forgotten before each flow.
     ///
     /// # Errors
     ///
@@ -173,14 +190,15 @@ impl Site {
         // A host that no flow concerns is not watched.
         for (place, netns) in spaces.into_iter().filter(|(place, _)| all.contains(place)) {
             let at = |error| SiteError::Io { what: format!("{} {}", place.0, place.1), error };
-            calm(&netns).map_err(at)?;
+            let calm = Calm::begin(netns.clone()).map_err(at)?;
             let monitor = (traced && ruled.contains(&place)).then(|| Monitor::begin(&netns)).transpose()?;
             let capture = Capture::begin(&netns).map_err(at)?;
             let memory = Memory::open(&netns).map_err(at)?;
-            taps.push(Tap { place, netns, capture, memory, monitor });
+            taps.push(Tap { place, netns, capture, memory, monitor, _calm: calm });
         }
         let drops = Drops::begin().map_err(|error| format!("{TRACEPOINT}: {error}"));
-        Ok(Self { network, taps, cards, known, most_hops, records: None, drops, talkers: BTreeSet::new() })
+        let (records, talkers, is_restless) = (None, BTreeSet::new(), false);
+        Ok(Self { network, taps, cards, known, most_hops, records, drops, talkers, is_restless })
     }
 
     /// What this kernel does not tell of, so that it is not compared: what, and why.
@@ -202,18 +220,21 @@ impl Site {
         self
     }
 
+    /// The model.
+    pub const fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// Sends a flow through both.
     ///
     /// # Errors
     ///
     /// [`SiteError`], where they cannot be compared.
     pub fn compare(&mut self, question: &Question) -> Result<Compared, SiteError> {
-        let seeded = |pins| Question { chance: Chance::Seeded { seed: 0, pins }, ..question.clone() };
-        let asked = self.network.trace(&seeded(BTreeMap::new()))?;
         // Hosts outside are numbered as the question meets them.
-        let outside = outside(&asked);
+        let outside = outside(&self.network.trace(&seeded(question, BTreeMap::new()))?);
         let plans = quiet(&self.network, &outside, 0);
-        let first = self.network.trace_through(&plans, &seeded(BTreeMap::new()))?;
+        let first = self.network.trace_through(&plans, &seeded(question, BTreeMap::new()))?;
         let Some(case) = first.outcomes.first() else {
             return Err(SiteError::Unknown("no packet is sent".into()));
         };
@@ -221,27 +242,56 @@ impl Site {
             let why = case.reason.as_ref().map_or_else(String::new, |reason| reason.text.clone());
             return Err(SiteError::Unknown(why));
         }
-        let seen = self.live(&first, case, question.payload)?;
+        let mut seen = self.live(&first, case, question.payload)?;
+        let compared = self.search(question, &outside, &first, &seen)?;
+        if compared.agrees() {
+            return Ok(compared);
+        }
+        let compared = if self.collect(&mut seen.passed, AGAIN)? {
+            seen.learned = self.learned()?;
+            self.search(question, &outside, &first, &seen)?
+        } else {
+            compared
+        };
+        self.is_restless = !compared.agrees();
+        Ok(compared)
+    }
+
+    /// Looks for the way that chance fell: the model's that is the same as what was seen, else the one that is nearest.
+    fn search(
+        &self,
+        question: &Question,
+        outside: &[IpAddr],
+        first: &Trace,
+        seen: &Seen,
+    ) -> Result<Compared, SiteError> {
         let mut known = self.known.clone();
         known.extend([first.question.from.port, first.question.to.port].into_iter().flatten());
-        let judge = Judge { seen: &seen, cards: &self.cards, known: &known };
+        let judge = Judge { seen, cards: &self.cards, known: &known };
         let mut best: Option<(usize, Compared)> = None;
-        // A kernel that told the same sender of a shorter way in an earlier flow keeps silent for a while.
-        for (hop, redirects) in (0..self.most_hops).flat_map(|hop| [(hop, true), (hop, false)]) {
-            let plans = Quiet { redirects, ..quiet(&self.network, &outside, hop) };
+        for hop in 0..self.most_hops {
+            let plans = quiet(&self.network, outside, hop);
             // The ways that chance can fall, those with the least pinned first.
             let mut ways = VecDeque::from([BTreeMap::new()]);
             for _ in 0..WAYS {
                 let Some(pins) = ways.pop_front() else { break };
-                let trace = self.network.trace_through(&plans, &seeded(pins.clone()))?;
+                let trace = self.network.trace_through(&plans, &seeded(question, pins.clone()))?;
                 let Some(case) = trace.outcomes.first() else { continue };
-                let (apart, mut compared, mut ports) = judge.compared(case);
+                let (apart, compared, ports) = judge.compared(case);
                 if compared.agrees() {
-                    let question = seeded(pins);
-                    let (_, tables) =
-                        self.network.trace_through_with_tables(&plans, &question, seen.until)?;
-                    compared.differences = judge.aftermath(case, &tables, &mut ports);
-                    return Ok(compared);
+                    return self.with_aftermath(&judge, &plans, seeded(question, pins), compared, ports);
+                }
+                if tells_of_shorter_way(case) {
+                    // A kernel that told the same sender of a shorter way in an earlier flow keeps silent for a while.
+                    let silent = Quiet { redirects: false, ..quiet(&self.network, outside, hop) };
+                    let question = seeded(question, pins.clone());
+                    let trace = self.network.trace_through(&silent, &question)?;
+                    if let Some((_, compared, ports)) =
+                        trace.outcomes.first().map(|case| judge.compared(case))
+                        && compared.agrees()
+                    {
+                        return self.with_aftermath(&judge, &silent, question, compared, ports);
+                    }
                 }
                 if best.as_ref().is_none_or(|(least, _)| apart < *least) {
                     best = Some((apart, compared));
@@ -252,15 +302,30 @@ impl Site {
         best.map(|(_, compared)| compared).ok_or_else(|| SiteError::Unknown("chance falls no way".into()))
     }
 
+    /// Compares what comes of the same frames too.
+    fn with_aftermath(
+        &self,
+        judge: &Judge<'_>,
+        plans: &Quiet,
+        question: Question,
+        mut compared: Compared,
+        mut ports: Ports,
+    ) -> Result<Compared, SiteError> {
+        let (trace, tables) = self.network.trace_through_with_tables(plans, &question, judge.seen.until)?;
+        if let Some(case) = trace.outcomes.first() {
+            compared.differences = judge.aftermath(case, &tables, &mut ports);
+        }
+        Ok(compared)
+    }
+
     /// Sends the flow through the kernel, and takes down what passed.
     fn live(&mut self, trace: &Trace, case: &Case, payload: u16) -> Result<Seen, SiteError> {
-        self.settle()?;
+        let quiet = if std::mem::take(&mut self.is_restless) { LATE } else { QUIET };
+        self.collect(&mut Passed::default(), quiet)?;
         self.talkers.clear();
-        for tap in &mut self.taps {
-            let at = |error| SiteError::Io { what: format!("{} {}", tap.place.0, tap.place.1), error };
-            tap.memory.forget().map_err(at)?;
-        }
-        self.drain()?;
+        forget_all(&mut self.taps)?;
+        // A packet that waited for a neighbour is given up with it.
+        self.collect(&mut Passed::default(), GIVEN_UP)?;
         if let Ok(drops) = &mut self.drops {
             drops.take().map_err(deaf)?;
         }
@@ -273,21 +338,23 @@ impl Site {
         let is_silent = case.verdict == Verdict::Timeout || case.verdict == Verdict::Loop;
         let patience = if is_silent { SILENCE } else { Duration::from_nanos(last) + SLACK };
         let failed = |error| SiteError::Io { what: format!("a client in {} {}", place.0, place.1), error };
+        let to_the_end = case.verdict == Verdict::Closed;
         let open =
-            send(&tap.netns, &client, case.verdict == Verdict::Closed, patience).map_err(
-                |error| match error.raw_os_error() {
-                    Some(libc::EPROTONOSUPPORT) => {
-                        SiteError::Lacking(format!("it has no {}", client.protocol))
-                    }
-                    _ => failed(error),
-                },
-            )?;
-        let until = if is_silent {
-            Moment::from_nanos(SILENCE.as_nanos() as u64)
-        } else {
-            Moment::from_nanos(u64::MAX)
-        };
-        let (shots, hits) = self.settled(rules::of_case(case, until).values().map(Vec::len).sum())?;
+            send(&tap.netns, &client, to_the_end, patience).map_err(|error| match error.raw_os_error() {
+                Some(libc::EPROTONOSUPPORT) => SiteError::Lacking(format!("it has no {}", client.protocol)),
+                _ => failed(error),
+            })?;
+        let until = if is_silent { CUT } else { Moment::from_nanos(u64::MAX) };
+        let mut passed = Passed::default();
+        self.collect(&mut passed, QUIET)?;
+        let model = frames::of_case(case, &self.cards, until);
+        let rules = rules::of_case(case, until).values().map(Vec::len).sum::<usize>();
+        let is_traced = self.taps.iter().any(|tap| tap.monitor.is_some());
+        if frames::count(&passed.shots) < frames::count(&model)
+            || is_traced && passed.hits.values().map(Vec::len).sum::<usize>() < rules
+        {
+            self.collect(&mut passed, SHORT)?;
+        }
         let received = self.received(number, lists::count(&received::of_case(case, until)));
         let heard = match &mut self.drops {
             Ok(drops) => drops.take().map_err(deaf)?,
@@ -298,23 +365,14 @@ impl Site {
         if self.overhear()? {
             learned = self.learned()?;
         }
-        let verdict = open.verdict;
-        // Only now, so that no reset is among the frames.
-        drop(open);
-        Ok(Seen { verdict, shots, hits, received, learned, heard, until, sport: client.sport })
+        let (verdict, sport) = (open.verdict, client.sport);
+        Ok(Seen { verdict, passed, received, learned, heard, until, sport, _open: open })
     }
 
-    /// Waits until nothing is under way, and gives what passed since the last time.
-    fn settle(&mut self) -> Result<(Shots, BTreeMap<Place, Vec<Hit>>), SiteError> {
-        self.settled(0)
-    }
-
-    /// The same; the monitors tell of rules a little later, so that as many as the model has are waited for.
-    fn settled(&mut self, rules: usize) -> Result<(Shots, BTreeMap<Place, Vec<Hit>>), SiteError> {
-        let (begun, mut shots) = (Instant::now(), Shots::new());
-        let mut lines: BTreeMap<Place, Vec<String>> = BTreeMap::new();
-        let read = |lines: &Vec<String>| rules::of_lines(lines.iter().map(String::as_str));
-        let mut last = begun;
+    /// Waits until nothing came for so long, and adds what passed since the last time. Whether there was anything.
+    fn collect(&mut self, passed: &mut Passed, quiet: Duration) -> Result<bool, SiteError> {
+        let begun = Instant::now();
+        let (mut last, mut is_new) = (begun, false);
         loop {
             let mut came = false;
             for tap in &mut self.taps {
@@ -326,28 +384,26 @@ impl Site {
                         self.talkers.insert(packet::source_mac(&frame.bytes));
                     }
                     let device = device(&tap.place.0, &tap.place.1, link);
-                    frames::take(&mut shots, &self.cards, device, frame.sent, &frame.bytes);
+                    frames::take(&mut passed.shots, &self.cards, device, frame.sent, &frame.bytes);
                 }
                 if let Some(monitor) = &tap.monitor {
-                    let new = monitor.take();
-                    came |= !new.is_empty();
-                    lines.entry(tap.place.clone()).or_default().extend(new);
+                    let lines = monitor.take();
+                    came |= !lines.is_empty();
+                    passed.lines.entry(tap.place.clone()).or_default().extend(lines);
                 }
             }
             let now = Instant::now();
             if came {
-                last = now;
+                (last, is_new) = (now, true);
             }
-            let is_quiet = now - last >= QUIET;
-            let is_whole =
-                lines.is_empty() || lines.values().map(|lines| read(lines).len()).sum::<usize>() >= rules;
-            if is_quiet && is_whole || now - begun >= RESTLESS {
+            if now - last >= quiet || now - begun >= (quiet * TIMES).max(RESTLESS) {
                 break;
             }
             thread::sleep(Duration::from_millis(1));
         }
-        let hits = lines.iter().map(|(place, lines)| (place.clone(), read(lines)));
-        Ok((shots, hits.collect()))
+        let read = |lines: &Vec<String>| rules::of_lines(lines.iter().map(String::as_str));
+        passed.hits = passed.lines.iter().map(|(place, lines)| (place.clone(), read(lines))).collect();
+        Ok(is_new)
     }
 
     /// What the namespaces hold.
@@ -383,10 +439,23 @@ impl Site {
             thread::sleep(Duration::from_millis(1));
         }
     }
+}
 
-    fn drain(&mut self) -> Result<(), SiteError> {
-        self.settle().map(drop)
-    }
+/// Has every namespace forget what it learned, all at once: the kernel mostly waits for itself.
+fn forget_all(taps: &mut [Tap]) -> Result<(), SiteError> {
+    thread::scope(|scope| {
+        let each = taps.iter_mut().map(|tap| (&tap.place, &mut tap.memory));
+        let started: Vec<_> = each.map(|(place, memory)| (place, scope.spawn(|| memory.forget()))).collect();
+        started.into_iter().try_for_each(|(place, run)| {
+            let forgot = run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            forgot.map_err(|error| SiteError::Io { what: format!("{} {}", place.0, place.1), error })
+        })
+    })
+}
+
+/// A question with its chance pinned; what is not pinned falls alike each time.
+fn seeded(question: &Question, pins: BTreeMap<String, usize>) -> Question {
+    Question { chance: Chance::Seeded { seed: 0, pins }, ..question.clone() }
 }
 
 /// The plans of a network with hosts outside, and the place of the next hop that flows take.
@@ -454,15 +523,24 @@ impl PlanSource for Quiet {
 }
 
 /// What passed in the kernel.
+#[derive(Debug, Default)]
+struct Passed {
+    shots: Shots,
+    lines: BTreeMap<Place, Vec<String>>,
+    hits: BTreeMap<Place, Vec<Hit>>,
+}
+
+/// What became of a flow in the kernel.
 struct Seen {
     verdict: Verdict,
-    shots: Shots,
-    hits: BTreeMap<Place, Vec<Hit>>,
+    passed: Passed,
     received: Option<ByPlace>,
     learned: BTreeMap<Place, Learned>,
     heard: Heard,
     until: Moment,
     sport: u16,
+    /// Kept as long as frames are collected, so that no reset is among them.
+    _open: Open,
 }
 
 /// Compares one way that chance can fall with what was seen.
@@ -479,9 +557,9 @@ impl Judge<'_> {
         let model = frames::of_case(case, self.cards, seen.until);
         let known = self.known.iter().copied().chain([seen.sport]);
         let mut ports = Ports::with_known(known);
-        let found = frames::compare(&model, &seen.shots, &mut ports);
+        let found = frames::compare(&model, &seen.passed.shots, &mut ports);
         let apart = found.iter().map(|difference| {
-            let frames = seen.shots.get(&difference.device).map_or(0, Vec::len);
+            let frames = seen.passed.shots.get(&difference.device).map_or(0, Vec::len);
             frames.saturating_sub(difference.place) + usize::from(difference.kernel.is_none())
         });
         let apart = apart.sum();
@@ -492,7 +570,7 @@ impl Judge<'_> {
         }
         let ours = rules::of_case(case, seen.until);
         let mut rules = 0;
-        for (place, theirs) in &seen.hits {
+        for (place, theirs) in &seen.passed.hits {
             rules += theirs.len();
             let none = Vec::new();
             let ours = ours.get(place).unwrap_or(&none);
@@ -504,7 +582,7 @@ impl Judge<'_> {
                 differences.push(format!("{place}, rule {}:\n  model   {ours}\n  kernel  {theirs}", at + 1));
             }
         }
-        let frames = frames::count(&seen.shots);
+        let frames = frames::count(&seen.passed.shots);
         let received = seen.received.as_ref().map_or(0, lists::count);
         let entries = seen.learned.values().map(Learned::count).sum();
         let (model, kernel) = (case.verdict, seen.verdict);
@@ -550,6 +628,18 @@ fn branch(case: &Case, pins: &BTreeMap<String, usize>, ways: &mut VecDeque<BTree
     }
 }
 
+/// Whether a router tells a sender of a shorter way (ICMP redirect).
+fn tells_of_shorter_way(case: &Case) -> bool {
+    let mut events = case.flows.iter().flat_map(|flow| &flow.events);
+    events.any(|hop| match packet::view(&hop.bytes) {
+        Ok(View::Ip(ip)) => {
+            let kind = packet::l4_bytes(&hop.bytes, &ip).first().copied();
+            matches!((ip.protocol, kind), (number::ICMP, Some(5)) | (number::ICMPV6, Some(137)))
+        }
+        Ok(View::Arp(_) | View::Other(_)) | Err(_) => false,
+    })
+}
+
 /// What a trace's client sends, and where it is; the place stands for the number of its namespace.
 fn aim(trace: &Trace, case: &Case, payload: u16) -> Result<(Client, Place), SiteError> {
     let unknown = || SiteError::Unknown("nothing says what is sent".into());
@@ -573,12 +663,35 @@ fn deaf(error: io::Error) -> SiteError {
     SiteError::Io { what: TRACEPOINT.into(), error }
 }
 
-/// Lets a namespace answer every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`).
-fn calm(netns: &Netns) -> io::Result<()> {
-    netns.run(|| {
-        std::fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0")?;
-        // Not there where IPv6 is not.
-        let _ = std::fs::write("/proc/sys/net/ipv6/icmp/ratelimit", "0");
-        Ok(())
-    })
+/// A namespace that answers every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`). Dropped,
+/// the limits are as they were.
+#[derive(Debug)]
+struct Calm {
+    netns: Arc<Netns>,
+    before: Vec<(&'static str, String)>,
+}
+
+impl Calm {
+    /// The limits of both families; one is not there where its family is not.
+    const LIMITS: [&str; 2] = ["/proc/sys/net/ipv4/icmp_ratelimit", "/proc/sys/net/ipv6/icmp/ratelimit"];
+
+    fn begin(netns: Arc<Netns>) -> io::Result<Self> {
+        let before = netns.run(|| {
+            let mut before = Vec::new();
+            for path in Self::LIMITS {
+                let Ok(limit) = fs::read_to_string(path) else { continue };
+                fs::write(path, "0")?;
+                before.push((path, limit));
+            }
+            Ok(before)
+        })?;
+        Ok(Self { netns, before })
+    }
+}
+
+impl Drop for Calm {
+    fn drop(&mut self) {
+        // A namespace that is on its way out needs no limits.
+        let _ = self.netns.run(|| self.before.iter().try_for_each(|(path, limit)| fs::write(path, limit)));
+    }
 }

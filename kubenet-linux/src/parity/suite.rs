@@ -88,7 +88,7 @@ impl Suite<'_> {
     ) {
         let mut dice = Dice::new(seed);
         let network = Network::from_text("random.yaml", &cluster(&mut dice, mode));
-        let flows = draw(&network, &mut dice, flows);
+        let flows = draw(&network, &mut dice, flows, &OUTSIDE);
         let name = format!("seed {seed}, mode {mode}");
         self.flows(labs, &network, &flows, &name, report);
     }
@@ -102,17 +102,21 @@ impl Suite<'_> {
         name: &str,
         report: &mut Report,
     ) {
-        let mode = network.cluster().settings.proxy_mode.value.to_string();
-        let (_hold, mut site) = match self.site(labs, network, &OUTSIDE) {
-            Ok(site) => site,
-            Err(error) => return failed(report, name, error),
-        };
+        match self.site(labs, network, &OUTSIDE) {
+            Ok((_hold, mut site)) => self.through(&mut site, flows, name, report),
+            Err(error) => failed(report, name, error),
+        }
+    }
+
+    /// Flows through a cluster that is there.
+    pub fn through(&self, site: &mut Site, flows: &[Flow], name: &str, report: &mut Report) {
+        let mode = site.network().cluster().settings.proxy_mode.value.to_string();
         for (what, why) in site.lacking() {
             report.lacking.insert(format!("{mode}, {what}"), why);
         }
         for flow in flows {
-            let what =
-                format!("{name}: {} {} --proto {} --sport {}", flow.from, flow.to, flow.protocol, flow.sport);
+            let Flow { from, to, protocol, sport, .. } = flow;
+            let what = format!("{name}: {from} {to} --proto {protocol} --sport {sport}");
             let compared = site.compare(&flow.question());
             self.note(report, flow.feature, &mode, &what, compared);
         }
