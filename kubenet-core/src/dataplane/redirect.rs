@@ -115,9 +115,9 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         let known = self.st.neighbours.get(&(link, next)).filter(|entry| usable(entry.state));
         let (router, mac) = (own.to_link_local(), known.map(|entry| entry.mac));
         let about = packet::ip_bytes(&skb.bytes, ip);
-        let (kind, ct) = (FlowKind::IcmpError, skb.ct.answer());
-        // No route back: it is lost.
-        let _ = self.send_about(kind, skb.last, Some(IpAddr::V6(router)), ip.src, skb.nesting, ct, |_| {
+        let (src, nesting) = (Some(IpAddr::V6(router)), skb.nesting);
+        // To conntrack it belongs to nothing. No route back: it is lost.
+        let _ = self.send_with(FlowKind::IcmpError, skb.last, src, ip.src, nesting, |_| {
             packet::ndp_redirect(router, sender, (target, mac), dst, about)
         });
     }

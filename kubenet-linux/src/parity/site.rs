@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -324,8 +325,11 @@ impl Site {
         self.collect(&mut Passed::default(), quiet)?;
         self.talkers.clear();
         forget_all(&mut self.taps)?;
-        // A packet that waited for a neighbour is given up with it.
-        self.collect(&mut Passed::default(), GIVEN_UP)?;
+        // A packet that waited for a neighbour is given up with it, and its sender is told: that is forgotten too.
+        if self.collect(&mut Passed::default(), GIVEN_UP)? {
+            forget_all(&mut self.taps)?;
+            self.collect(&mut Passed::default(), GIVEN_UP)?;
+        }
         if let Ok(drops) = &mut self.drops {
             drops.take().map_err(deaf)?;
         }
@@ -663,25 +667,37 @@ fn deaf(error: io::Error) -> SiteError {
     SiteError::Io { what: TRACEPOINT.into(), error }
 }
 
-/// A namespace that answers every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`). Dropped,
-/// the limits are as they were.
+/// A namespace that answers every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`). A neighbour
+/// is asked again a little after a segment is repeated (`retrans_time_ms`), as in the model, where both would happen at once and
+/// their order be chance. Dropped, all is as it was.
 #[derive(Debug)]
 struct Calm {
     netns: Arc<Netns>,
-    before: Vec<(&'static str, String)>,
+    before: Vec<(PathBuf, String)>,
 }
 
 impl Calm {
-    /// The limits of both families; one is not there where its family is not.
-    const LIMITS: [&str; 2] = ["/proc/sys/net/ipv4/icmp_ratelimit", "/proc/sys/net/ipv6/icmp/ratelimit"];
+    /// More than [`QUIET`] and the kernel's timer wheel are inexact by.
+    const ASK_AGAIN_MILLIS: &str = "1100";
 
     fn begin(netns: Arc<Netns>) -> io::Result<Self> {
         let before = netns.run(|| {
+            let mut settings = vec![
+                (PathBuf::from("/proc/sys/net/ipv4/icmp_ratelimit"), "0"),
+                (PathBuf::from("/proc/sys/net/ipv6/icmp/ratelimit"), "0"),
+            ];
+            for family in ["ipv4", "ipv6"] {
+                // What is of a family is not there where the family is not.
+                let Ok(links) = fs::read_dir(format!("/proc/sys/net/{family}/neigh")) else { continue };
+                for link in links {
+                    settings.push((link?.path().join("retrans_time_ms"), Self::ASK_AGAIN_MILLIS));
+                }
+            }
             let mut before = Vec::new();
-            for path in Self::LIMITS {
-                let Ok(limit) = fs::read_to_string(path) else { continue };
-                fs::write(path, "0")?;
-                before.push((path, limit));
+            for (path, value) in settings {
+                let Ok(found) = fs::read_to_string(&path) else { continue };
+                fs::write(&path, value)?;
+                before.push((path, found));
             }
             Ok(before)
         })?;
