@@ -6,11 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use kubenet_core::dataplane::{DropReason, EventKind, Stage};
+use kubenet_core::packet::{self, View};
 use kubenet_core::time::Instant;
 use kubenet_core::trace::Case;
 use rustix::mount::{MountFlags, mount};
@@ -160,18 +162,33 @@ pub(super) struct Dropped {
     why: String,
 }
 
-/// The reasons of a case up to a moment.
-pub(super) fn of_case(case: &Case, until: Instant) -> BTreeMap<DropReason, Dropped> {
+/// The reasons of a case up to a moment. `broadcasts` are addresses that stand for all hosts of a network.
+pub(super) fn of_case(
+    case: &Case,
+    broadcasts: &BTreeSet<IpAddr>,
+    until: Instant,
+) -> BTreeMap<DropReason, Dropped> {
     let mut reasons = BTreeMap::new();
     let events = case.flows.iter().flat_map(|flow| &flow.events);
     // The switch is a bridge here, which drops for reasons of its own.
     for hop in events.filter(|hop| hop.at <= until && hop.stage != Stage::Switch) {
         if let EventKind::Dropped { reason, why } = &hop.event {
+            // What is for many and nobody wants is consumed, not dropped (`__udp4_lib_mcast_deliver`).
+            if *reason == DropReason::NoSocket && is_for_many(&hop.bytes, broadcasts) {
+                continue;
+            }
             let place = (hop.machine.to_string(), hop.netns.to_string());
             reasons.entry(*reason).or_insert_with(|| Dropped { place, why: why.clone() });
         }
     }
     reasons
+}
+
+fn is_for_many(frame: &[u8], broadcasts: &BTreeSet<IpAddr>) -> bool {
+    match packet::view(frame) {
+        Ok(View::Ip(ip)) => ip.dst.is_multicast() || broadcasts.contains(&ip.dst),
+        Ok(View::Arp(_) | View::Other(_)) | Err(_) => false,
+    }
 }
 
 /// How many of the reasons this kernel can say.
@@ -201,6 +218,7 @@ pub(super) fn compare(model: &BTreeMap<DropReason, Dropped>, kernel: &Heard) -> 
 /// | the model | the kernel |
 /// |---|---|
 /// | `NOT_SPECIFIED` | frees the packet without a reason |
+/// | `NO_SOCKET`, for a group or a broadcast | consumes the packet, which is no drop |
 /// | `IP_OUTNOROUTES` | makes no packet where a process has no route for it |
 /// | `BRIDGE_NO_EGRESS_PORT`, `VXLAN_NO_REMOTE` | the same up to Linux 6.12, `NO_TX_TARGET` since |
 /// | any other | the same |

@@ -87,6 +87,8 @@ pub struct Site {
     taps: Vec<Tap>,
     cards: Cards,
     known: Vec<u16>,
+    /// The addresses that stand for all hosts of a network.
+    broadcasts: BTreeSet<IpAddr>,
     most_hops: usize,
     records: Option<Arc<Records>>,
     drops: Result<Drops, String>,
@@ -175,12 +177,15 @@ impl Site {
         let plans = quiet(&network, outside, 0);
         let most_hops = most_hops(&plans.plans);
         let (mut cards, mut known) = (Cards::default(), Vec::new());
+        let mut broadcasts = BTreeSet::from([IpAddr::V4(std::net::Ipv4Addr::BROADCAST)]);
         let (mut ruled, mut all) = (Vec::<Place>::new(), BTreeSet::<Place>::new());
         for id in 0..plans.machine_count() {
             let Some(machine) = plans.machine(MachineId(id)) else { continue };
             cards.add(&machine);
             for netns in &machine.netns {
                 all.insert((machine.name.to_string(), netns.name.to_string()));
+                let nets = netns.addresses().filter(|net| net.addr().is_ipv4() && net.prefix_len() < 31);
+                broadcasts.extend(nets.map(|net| net.broadcast()));
                 known.extend(netns.sockets.iter().map(|socket| socket.port));
                 if !netns.netfilter.is_empty() {
                     ruled.push((machine.name.to_string(), netns.name.to_string()));
@@ -199,7 +204,7 @@ impl Site {
         }
         let drops = Drops::begin().map_err(|error| format!("{TRACEPOINT}: {error}"));
         let (records, talkers, is_restless) = (None, BTreeSet::new(), false);
-        Ok(Self { network, taps, cards, known, most_hops, records, drops, talkers, is_restless })
+        Ok(Self { network, taps, cards, known, broadcasts, most_hops, records, drops, talkers, is_restless })
     }
 
     /// What this kernel does not tell of, so that it is not compared: what, and why.
@@ -268,7 +273,7 @@ impl Site {
     ) -> Result<Compared, SiteError> {
         let mut known = self.known.clone();
         known.extend([first.question.from.port, first.question.to.port].into_iter().flatten());
-        let judge = Judge { seen, cards: &self.cards, known: &known };
+        let judge = Judge { seen, cards: &self.cards, known: &known, broadcasts: &self.broadcasts };
         let mut best: Option<(usize, Compared)> = None;
         for hop in 0..self.most_hops {
             let plans = quiet(&self.network, outside, hop);
@@ -552,6 +557,7 @@ struct Judge<'s> {
     seen: &'s Seen,
     cards: &'s Cards,
     known: &'s [u16],
+    broadcasts: &'s BTreeSet<IpAddr>,
 }
 
 impl Judge<'_> {
@@ -590,7 +596,7 @@ impl Judge<'_> {
         let received = seen.received.as_ref().map_or(0, lists::count);
         let entries = seen.learned.values().map(Learned::count).sum();
         let (model, kernel) = (case.verdict, seen.verdict);
-        let drops = drops::count(&drops::of_case(case, seen.until), &seen.heard);
+        let drops = drops::count(&drops::of_case(case, self.broadcasts, seen.until), &seen.heard);
         let compared = Compared { model, kernel, frames, rules, received, entries, drops, differences };
         (apart, compared, ports)
     }
@@ -611,7 +617,7 @@ impl Judge<'_> {
             let ours = met.get(place).cloned().unwrap_or_default();
             differences.extend(ours.compare(place, theirs, ports));
         }
-        differences.extend(drops::compare(&drops::of_case(case, seen.until), &seen.heard));
+        differences.extend(drops::compare(&drops::of_case(case, self.broadcasts, seen.until), &seen.heard));
         differences
     }
 }
