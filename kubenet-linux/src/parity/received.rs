@@ -87,3 +87,51 @@ fn receipt(protocol: Protocol, local: SocketAddr, peer: SocketAddr) -> Likeness 
         ports: vec![local.port(), peer.port()],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kubenet_core::network::{Network, Question};
+
+    use super::*;
+
+    const PODS: &str = "
+kind: Pod
+apiVersion: v1
+metadata: { name: a }
+spec: { containers: [{ name: c }] }
+---
+kind: Pod
+apiVersion: v1
+metadata: { name: b }
+spec: { containers: [{ name: c, ports: [{ containerPort: 80 }, { containerPort: 53, protocol: UDP }] }] }
+";
+
+    fn received(to: &str, protocol: Protocol) -> Vec<String> {
+        let network = Network::from_text("pods.yaml", PODS);
+        let mut question = Question::new("pod/a".to_owned(), to.to_owned());
+        (question.protocol, question.sport, question.payload) = (Some(protocol), Some(20_000), 12);
+        let trace = network.trace(&question).expect("an answer");
+        let receipts = of_case(&trace.outcomes[0], Instant::from_nanos(u64::MAX));
+        receipts
+            .iter()
+            .flat_map(|((_, netns), list)| list.iter().map(move |one| format!("{netns}: {one}")))
+            .collect()
+    }
+
+    #[test]
+    fn a_connection_is_received_once_however_many_segments_it_has_and_so_is_a_datagram() {
+        for (to, protocol, port) in [("pod/b:80", Protocol::Tcp, 80), ("pod/b:53", Protocol::Udp, 53)] {
+            let told = received(to, protocol);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(told[0].starts_with(&format!("default/b: {protocol} at 10.")), "{told:?}");
+            assert!(told[0].contains(&format!(" port {port}: from 10.")), "{told:?}");
+            assert!(told[0].ends_with(" port 20000"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_listens_for_and_what_the_kernel_answers_is_received_by_no_process() {
+        assert_eq!(received("pod/b:81", Protocol::Tcp), [""; 0]);
+        assert_eq!(received("pod/b", Protocol::Icmp), [""; 0]);
+    }
+}
