@@ -13,7 +13,7 @@ use std::sync::Arc;
 use kubenet_core::origin::Origin;
 use kubenet_core::plan::{
     Change, Link, LinkKind, MachinePlan, NeighbourState, Netfilter, Netns, RouteProtocol, Ruleset, diff, nft,
-    remove, same, xt,
+    same, xt,
 };
 use kubenet_core::text::nft::settle;
 
@@ -38,7 +38,21 @@ pub fn difference(observed: &MachinePlan, before: &[&MachinePlan], plan: &Machin
 
 /// The changes that take everything of ours away from a machine. The plans say which names are ours.
 pub fn undo(observed: &MachinePlan, plans: &[&MachinePlan]) -> Vec<Change> {
-    remove(&part(observed, plans, Unmarked::IsOthers))
+    let ours = part(observed, plans, Unmarked::IsOthers);
+    let mut rest = ours.clone();
+    rest.netns.retain(|netns| netns.name.is_empty());
+    for netns in &mut rest.netns {
+        let (sysctls, mut links) = (netns.sysctls.clone(), std::mem::take(&mut netns.links));
+        links.retain(|link| matches!(link.kind, LinkKind::Loopback) || is_others(link));
+        links.iter_mut().for_each(|link| link.addresses.clear());
+        *netns = Netns { sysctls, links, ..Netns::new("", seen()) };
+    }
+    diff(Some(&ours), &rest)
+}
+
+/// Whether a link stands in a part only for what hangs on it.
+fn is_others(link: &Link) -> bool {
+    matches!(link.kind, LinkKind::Other(_)) && link.origin != ours()
 }
 
 /// The same plan with its tables of nf_tables as they are listed once they are loaded.
@@ -110,7 +124,7 @@ impl Part<'_> {
             let wanted =
                 self.wanted.iter().find_map(|netns| netns.link_named(&link.name)).map(|(_, link)| link);
             let lo = matches!(link.kind, LinkKind::Loopback);
-            let nearly = wanted.is_some_and(|wanted| is_almost(&link, wanted));
+            let nearly = self.counts() && wanted.is_some_and(|wanted| is_almost(&link, wanted));
             if lo || marked(&link.origin) || nearly {
                 let has =
                     |net| wanted.is_some_and(|it| it.addresses.iter().any(|address| address.net == net));
@@ -118,6 +132,11 @@ impl Part<'_> {
                 if !lo {
                     mine.insert(link.name.clone());
                 }
+                links.push(link);
+            } else if !self.counts() {
+                // Routes of ours may lead there.
+                link.addresses.clear();
+                link.kind = LinkKind::Other("".into());
                 links.push(link);
             } else if let Some(wanted) = wanted.filter(|wanted| matches!(wanted.kind, LinkKind::Nic { .. })) {
                 links.push(wanted.clone());

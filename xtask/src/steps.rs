@@ -224,7 +224,8 @@ fn kernel(machine: &Machine) -> Result<(), Stop> {
          ip link add veth0 type veth peer name veth1 && ip link add vxlan0 type vxlan id 1 dstport 4789",
     )?;
     let example = ["run", "--quiet", "--package", "kubenet-linux", "--example", "kernel", "--", "--rootless"];
-    cargo(machine, &example)
+    cargo(machine, &example)?;
+    cargo(machine, &["test", "--package", "kubenet-cli", "--test", "node", "--", "--ignored"])
 }
 
 /// Parts of the comparison. A kernel of its own that does not start is a gap of the machine.
