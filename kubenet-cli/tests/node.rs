@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -27,7 +28,8 @@ struct Folder(PathBuf);
 impl Folder {
     fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("kubenet-node-test-{}-{name}", std::process::id()));
-        fs::create_dir(&folder).expect("a folder");
+        // Labs are kept in it only where nobody else may look.
+        fs::DirBuilder::new().mode(0o700).create(&folder).expect("a folder");
         fs::write(folder.join("cluster.yaml"), CLUSTER).expect("a file");
         Self(folder)
     }
@@ -79,6 +81,7 @@ mount -t tmpfs none /run
 ip link set lo up
 ip link add eth0 type veth peer name far0
 ip addr add 172.18.0.2/24 dev eth0
+echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad
 ip link set far0 up
 ip link set eth0 up
 ip route add default via 172.18.0.1
