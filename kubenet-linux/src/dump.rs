@@ -36,8 +36,7 @@ pub(crate) fn of(machine: &MachinePlan, printed: Vec<(&'static str, Result<Strin
         // A link's name may hold dots itself; it is the last word but one that ends it.
         _ = writeln!(of_links, "{} = {value}", key.replace('/', "."));
     }
-    let mut out = Dump::default();
-    out.files = vec![
+    let files = vec![
         ("ip-link.txt", ip_link::render(machine, 0, Details::Show)),
         ("ip-addr.txt", ip_addr::render(machine, 0, Details::Hide)),
         ("ip-route.txt", routes(Family::V4)),
@@ -50,6 +49,7 @@ pub(crate) fn of(machine: &MachinePlan, printed: Vec<(&'static str, Result<Strin
         ("sysctl.txt", settings),
         ("sysctl-links.txt", of_links),
     ];
+    let mut out = Dump { files, left_out: Vec::new() };
     for (name, text) in printed {
         match text {
             Ok(text) => out.files.push((name, text)),

@@ -12,7 +12,9 @@ use super::change::{
     Change, IpsetChange, IpvsChange, LinkSetting, NftChange, NftEdit, Peer, What, XtChange, XtEdit,
 };
 use super::diff::{are_same_ip_rules, are_same_routes};
-use super::{Address, FdbEntry, Link, LinkKind, MachinePlan, Netfilter, Netns, Route, Ruleset, nft, sysctl, xt};
+use super::{
+    Address, FdbEntry, Link, LinkKind, MachinePlan, Netfilter, Netns, Route, Ruleset, nft, sysctl, xt,
+};
 use crate::origin::Origin;
 
 /// Does a change to a plan. One that names a namespace or link which is not there does nothing.
