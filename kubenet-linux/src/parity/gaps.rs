@@ -66,13 +66,14 @@ impl Gaps {
         Ok(gaps)
     }
 
-    /// The gap that explains a difference.
+    /// The gap that explains a difference: one of its feature before one of any.
     pub fn explains(&self, mode: &str, feature: &str, difference: &str) -> Option<&Gap> {
-        self.gaps.iter().find(|gap| {
+        let fits = |gap: &&Gap| {
             let in_mode = gap.modes.is_empty() || gap.modes.iter().any(|known| known == mode);
             let in_feature = gap.feature.as_ref().is_none_or(|known| known == feature);
             in_mode && in_feature && gap.shows.iter().all(|words| difference.contains(words.as_str()))
-        })
+        };
+        self.gaps.iter().filter(fits).max_by_key(|gap| gap.feature.is_some())
     }
 
     /// The gaps that are not among those that explained something, though all modes were run that they are seen in. Those of no mode
@@ -100,6 +101,16 @@ mod tests {
         assert!(gaps.explains("nftables", "any", "y and x").is_some());
         assert!(gaps.explains("nftables", "any", "x alone").is_none());
         assert!(gaps.explains("iptables", "any", "y and x").is_none());
+    }
+
+    #[test]
+    fn a_gap_of_the_feature_explains_before_one_of_any() {
+        let file = "[[gap]]\nid = \"own\"\nreason = \"r\"\nfeature = \"mtu\"\nshows = [\"x\"]\n\
+                    [[gap]]\nid = \"any\"\nreason = \"r\"\nshows = [\"x\"]\n";
+        let gaps = Gaps::parse(file).expect("a file");
+        let explains = |feature| gaps.explains("iptables", feature, "x").map(|gap| &*gap.id);
+        assert_eq!(explains("mtu"), Some("own"));
+        assert_eq!(explains("ttl"), Some("any"));
     }
 
     #[test]
