@@ -24,7 +24,8 @@ pub(super) fn verify(network: &Network, lab: &Lab, drawn: Drawn) -> Result<Repor
     let spaces = lab.spaces();
     let traced = spaces.values().next().is_some_and(|netns| can_trace(netns));
     let gaps = Gaps::known()?;
-    let site = Site::new(network.clone(), spaces, &outside, traced);
+    let site = Site::new(network.clone(), spaces, &outside, traced)
+        .map(|site| site.with_records(lab.records().clone()));
     let mut site = site.map_err(|error| error.to_string())?;
     let mut report = Report::default();
     Suite { gaps: &gaps, traced }.through(&mut site, wanted, "kubenet trace", &mut report);

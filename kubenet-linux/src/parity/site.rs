@@ -53,7 +53,7 @@ const QUIET: Duration = Duration::from_millis(4);
 const SHORT: Duration = Duration::from_millis(16);
 /// Likewise, where nothing of the model was the same.
 const AGAIN: Duration = Duration::from_millis(60);
-/// Likewise, before a flow that comes after one that was different: timers of a second may be under way that the model does not have.
+/// Likewise, the last time: timers of a second may be under way that the model does not have.
 const LATE: Duration = Duration::from_millis(1100);
 /// Likewise, after everything is forgotten.
 const GIVEN_UP: Duration = Duration::from_millis(1);
@@ -94,8 +94,6 @@ pub struct Site {
     drops: Result<Drops, String>,
     /// Who said something of its own accord since the flow began.
     talkers: BTreeSet<MacAddr>,
-    /// The last flow was different.
-    is_restless: bool,
 }
 
 /// What became of one flow, here and there.
@@ -203,8 +201,8 @@ impl Site {
             taps.push(Tap { place, netns, capture, memory, monitor, _calm: calm });
         }
         let drops = Drops::begin().map_err(|error| format!("{TRACEPOINT}: {error}"));
-        let (records, talkers, is_restless) = (None, BTreeSet::new(), false);
-        Ok(Self { network, taps, cards, known, broadcasts, most_hops, records, drops, talkers, is_restless })
+        let (records, talkers) = (None, BTreeSet::new());
+        Ok(Self { network, taps, cards, known, broadcasts, most_hops, records, drops, talkers })
     }
 
     /// What this kernel does not tell of, so that it is not compared: what, and why.
@@ -253,13 +251,18 @@ impl Site {
         if compared.agrees() {
             return Ok(compared);
         }
-        let compared = if self.collect(&mut seen.passed, AGAIN)? {
-            seen.learned = self.learned()?;
-            self.search(question, &outside, &first, &seen)?
-        } else {
-            compared
-        };
-        self.is_restless = !compared.agrees();
+        // What a busy machine shows late may make it the same. The last wait is also for what the next flow would see of this one.
+        for quiet in [AGAIN, LATE] {
+            let came = self.collect(&mut seen.passed, quiet)?;
+            let received = self.received(seen.number, 0);
+            if came || received != seen.received {
+                (seen.received, seen.learned) = (received, self.learned()?);
+                let other = self.search(question, &outside, &first, &seen)?;
+                if other.agrees() {
+                    return Ok(other);
+                }
+            }
+        }
         Ok(compared)
     }
 
@@ -326,8 +329,7 @@ impl Site {
 
     /// Sends the flow through the kernel, and takes down what passed.
     fn live(&mut self, trace: &Trace, case: &Case, payload: u16) -> Result<Seen, SiteError> {
-        let quiet = if std::mem::take(&mut self.is_restless) { LATE } else { QUIET };
-        self.collect(&mut Passed::default(), quiet)?;
+        self.collect(&mut Passed::default(), QUIET)?;
         self.talkers.clear();
         forget_all(&mut self.taps)?;
         // A packet that waited for a neighbour is given up with it, and its sender is told: that is forgotten too.
@@ -375,7 +377,7 @@ impl Site {
             learned = self.learned()?;
         }
         let (verdict, sport) = (open.verdict, client.sport);
-        Ok(Seen { verdict, passed, received, learned, heard, until, sport, _open: open })
+        Ok(Seen { verdict, passed, number, received, learned, heard, until, sport, _open: open })
     }
 
     /// Waits until nothing came for so long, and adds what passed since the last time. Whether there was anything.
@@ -543,6 +545,8 @@ struct Passed {
 struct Seen {
     verdict: Verdict,
     passed: Passed,
+    /// Of the first record that a server could have made of it.
+    number: u64,
     received: Option<ByPlace>,
     learned: BTreeMap<Place, Learned>,
     heard: Heard,
@@ -561,7 +565,8 @@ struct Judge<'s> {
 }
 
 impl Judge<'_> {
-    /// What is different, and how many frames of the kernel are behind the first difference of their device.
+    /// What is different, and how far apart they are: how many frames of the kernel are behind the first difference of their device,
+    /// and rules behind that of their namespace.
     fn compared(&self, case: &Case) -> (usize, Compared, Ports) {
         let seen = self.seen;
         let model = frames::of_case(case, self.cards, seen.until);
@@ -572,7 +577,7 @@ impl Judge<'_> {
             let frames = seen.passed.shots.get(&difference.device).map_or(0, Vec::len);
             frames.saturating_sub(difference.place) + usize::from(difference.kernel.is_none())
         });
-        let apart = apart.sum();
+        let mut apart: usize = apart.sum();
         let mut differences: Vec<String> = found.iter().map(Difference::to_string).collect();
         // Of a packet that goes in circles the client hears, or not: that the error comes is among the frames.
         let is_loop =
@@ -588,6 +593,7 @@ impl Judge<'_> {
             let ours = ours.get(place).unwrap_or(&none);
             let longest = ours.len().max(theirs.len());
             if let Some(at) = (0..longest).find(|at| ours.get(*at) != theirs.get(*at)) {
+                apart += longest - at;
                 let shown = |hit: Option<&Hit>| hit.map_or_else(|| "nothing".into(), Hit::to_string);
                 let (ours, theirs) = (shown(ours.get(at)), shown(theirs.get(at)));
                 let place = if place.1.is_empty() { &place.0 } else { &place.1 };
