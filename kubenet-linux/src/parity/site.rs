@@ -58,7 +58,7 @@ const LATE: Duration = Duration::from_millis(1100);
 /// Likewise, after everything is forgotten.
 const GIVEN_UP: Duration = Duration::from_millis(1);
 /// The longest wait for that is so many times as long, or this.
-const TIMES: u32 = 5;
+const TIMES: u32 = 2;
 const RESTLESS: Duration = Duration::from_millis(300);
 /// How long a server may take to say what it received.
 const SAYING: Duration = Duration::from_millis(20);
