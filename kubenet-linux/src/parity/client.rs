@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use kubenet_core::addr::{Family, Protocol};
@@ -66,6 +66,7 @@ fn socket(client: &Client) -> rustix::io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(family, kind, flags, Some(protocol))?;
     if client.protocol == Protocol::Icmp {
+        ask_for_errors(&socket, client.dst.is_ipv4())?;
         if let Some(src) = client.src {
             net::bind(&socket, &SocketAddr::new(src, 0))?;
         }
@@ -77,6 +78,31 @@ fn socket(client: &Client) -> rustix::io::Result<OwnedFd> {
     }
     net::bind(&socket, &SocketAddr::new(client.src.unwrap_or(any), client.sport))?;
     Ok(socket)
+}
+
+/// Has a raw socket hear of errors about what it sent, as `ping` does (`IP_RECVERR`, `IPV6_RECVERR`).
+#[expect(unsafe_code, reason = "setsockopt has no safe form for this option")]
+fn ask_for_errors(socket: &OwnedFd, is_v4: bool) -> rustix::io::Result<()> {
+    let (level, option) = match is_v4 {
+        true => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        false => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    let on: libc::c_int = 1;
+    // SAFETY: the value is a live c_int of the size that is told; the descriptor is open as long as the socket is borrowed.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(&on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
+    }
 }
 
 fn exchange(

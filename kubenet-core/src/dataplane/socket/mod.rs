@@ -504,9 +504,13 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                 known.insert(key.remote.0, mtu.max(floor));
             }
             let Some(connection) = self.st.connections.by_key.get(&key) else { return };
-            // A datagram is lost; its sender would have to send it again.
-            if key.protocol == Protocol::Tcp && connection.state == State::Established {
-                self.tcp_send_data(key, FlowKind::Retransmission, event);
+            match (key.protocol, connection.owner, connection.state) {
+                (Protocol::Tcp, _, State::Established) => {
+                    self.tcp_send_data(key, FlowKind::Retransmission, event);
+                }
+                // The datagram is lost, and a connected socket says so (`EMSGSIZE`).
+                (Protocol::Udp, Owner::Client(_), State::Opening) => self.fail(key, failure, event),
+                _ => {}
             }
             return;
         }
