@@ -122,8 +122,6 @@ impl Node {
 
 /// The card that a change would make.
 fn card(change: &Change) -> Option<Arc<str>> {
-    match &change.what {
-        What::AddLink { link, .. } if matches!(link.kind, LinkKind::Nic { .. }) => Some(link.name.clone()),
-        _ => None,
-    }
+    let What::AddLink { link, .. } = &change.what else { return None };
+    matches!(link.kind, LinkKind::Nic { .. }).then(|| link.name.clone())
 }
