@@ -19,7 +19,7 @@ const HELP: &str = "\
 cargo xtask test [--fail-fast] [STEP…]   installs what is missing, then checks everything, or the steps that are named
 cargo xtask steps                        the steps of `test`
 cargo xtask corpus [DIR…]                runs the cases below a folder (default tests/corpus)
-cargo xtask parity random MODE SEED FLOWS | scenarios PATH | check SEED FLOWS PART… | table SEED FLOWS
+cargo xtask parity random MODE SEED FLOWS | scenarios PATH | check SEED FLOWS PART… | table SEED FLOWS [PART…]
                                          compares model and kernel; `table` writes that of docs/parity.md (Linux)
 cargo xtask soak --flows N [--seed S]    sends N random flows in each proxy mode through model and kernel (Linux)
 cargo xtask bench [ARG…]                 runs the benches and prints their tables; ARG as for `cargo bench -p kubenet-core`

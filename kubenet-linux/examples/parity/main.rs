@@ -19,7 +19,7 @@ parity random MODE SEED FLOWS        random flows in one mode
 parity scenarios PATH                scenarios
 parity check SEED FLOWS PART…        parts beside each other: a mode, ipvs in user-mode Linux, or scenarios; fails where they
                                      differ, where a known gap is closed, and where the table of docs/parity.md is old
-parity table SEED FLOWS              all parts, and writes the table
+parity table SEED FLOWS [PART…]      all parts, or these, and writes their columns of the table
 parity soak --flows N [--seed S]     so many flows in each mode; a table of what they came to";
 
 /// The status of a run that could not be: the machine lacks something.
@@ -41,8 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["check", seed, flows, ref asked @ ..] if !asked.is_empty() => {
             check(&gaps, seed.parse()?, flows.parse()?, asked, table::Purpose::Check)?
         }
-        ["table", seed, flows] => {
-            check(&gaps, seed.parse()?, flows.parse()?, &parts::ALL, table::Purpose::Write)?
+        ["table", seed, flows, ref asked @ ..] => {
+            let asked = if asked.is_empty() { &parts::ALL } else { asked };
+            check(&gaps, seed.parse()?, flows.parse()?, asked, table::Purpose::Write)?
         }
         ["soak", "--flows", flows] => soak(&gaps, 1, flows.parse()?)?,
         ["soak", "--flows", flows, "--seed", seed] | ["soak", "--seed", seed, "--flows", flows] => {
