@@ -74,13 +74,14 @@ fn is_same(from: &MachinePlan, old: &Link, to: &MachinePlan, new: &Link) -> bool
     }
 }
 
-/// When a link is made: bridges before their ports, tunnels after the link below them.
+/// When a link is made: a machine's cards come first, as where they are hardware, since the kernel looks for a source address in this
+/// order (`inet_select_addr`); bridges before their ports, tunnels after the link below them.
 const fn rank(kind: &LinkKind) -> u8 {
     match kind {
         LinkKind::Loopback => 0,
-        LinkKind::Bridge { .. } => 1,
-        LinkKind::Dummy => 2,
-        LinkKind::Nic { .. } | LinkKind::Other(_) => 3,
+        LinkKind::Nic { .. } | LinkKind::Other(_) => 1,
+        LinkKind::Bridge { .. } => 2,
+        LinkKind::Dummy => 3,
         LinkKind::Veth { .. } => 4,
         LinkKind::Vxlan(_) => 5,
     }
