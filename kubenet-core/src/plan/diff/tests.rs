@@ -218,3 +218,21 @@ fn any_mutation_of_a_machine_is_made_and_taken_back() {
         check(Some(&to), from);
     });
 }
+
+#[test]
+fn routes_that_the_kernel_drops_with_the_last_ipv4_address_of_a_link_are_made_again() {
+    let before = machines_of(SHOP, "shop.yaml").swap_remove(0);
+    let mut after = before.clone();
+    let eth0 = after.netns[0].links.iter_mut().find(|link| &*link.name == "eth0").expect("a card");
+    let [address] = &mut eth0.addresses[..] else { panic!("one address: {:?}", eth0.addresses) };
+    address.net = "172.18.0.200/24".parse().expect("an address");
+    let route = "ip route add 10.244.1.0/24 via 172.18.0.3 dev eth0";
+    assert!(printed(Some(&before), &after).iter().any(|change| change == route), "the route is in both");
+    check(Some(&before), &after);
+    // With one that stays, they stay.
+    let mut more = before.clone();
+    let eth0 = more.netns[0].links.iter_mut().find(|link| &*link.name == "eth0").expect("a card");
+    eth0.addresses
+        .extend(after.netns[0].link_named("eth0").into_iter().flat_map(|it| it.1.addresses.clone()));
+    assert!(printed(Some(&before), &more).iter().all(|change| change != route));
+}
