@@ -45,8 +45,8 @@ pub const WAYS: usize = 400;
 const SILENCE: Duration = Duration::from_millis(100);
 /// What the model says of later is left out where nothing will come.
 const CUT: Moment = Moment::from_nanos(240_000_000);
-/// How much longer than in the model an answer may take.
-const SLACK: Duration = Duration::from_secs(2);
+/// How much longer than in the model an answer may take. Segments are repeated at whole seconds.
+const SLACK: Duration = Duration::from_millis(2500);
 /// Nothing more is under way when no frame came for so long.
 const QUIET: Duration = Duration::from_millis(4);
 /// Likewise, while less came than the model has.
@@ -355,7 +355,12 @@ impl Site {
                 Some(libc::EPROTONOSUPPORT) => SiteError::Lacking(format!("it has no {}", client.protocol)),
                 _ => failed(error),
             })?;
-        let until = if is_silent { CUT } else { Moment::from_nanos(u64::MAX) };
+        let until = match open.verdict {
+            _ if is_silent => CUT,
+            // Chance fell otherwise: what came after the client's patience was not seen.
+            Verdict::Timeout => Moment::from_nanos(patience.as_nanos() as u64),
+            _ => Moment::from_nanos(u64::MAX),
+        };
         let mut passed = Passed::default();
         self.collect(&mut passed, QUIET)?;
         let model = frames::of_case(case, &self.cards, until);
@@ -681,9 +686,9 @@ fn deaf(error: io::Error) -> SiteError {
     SiteError::Io { what: TRACEPOINT.into(), error }
 }
 
-/// A namespace that answers every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`). A neighbour
-/// is asked again a little after a segment is repeated (`retrans_time_ms`), as in the model, where both would happen at once and
-/// their order be chance. Dropped, all is as it was.
+/// A namespace that answers every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`). What would be
+/// chance is not: a neighbour is asked again a little after a segment is repeated (`retrans_time_ms`), and a repeated segment of IPv6
+/// takes the same next hop as the first, having no flow label (`auto_flowlabels`). Dropped, all is as it was.
 #[derive(Debug)]
 struct Calm {
     netns: Arc<Netns>,
@@ -699,6 +704,7 @@ impl Calm {
             let mut settings = vec![
                 (PathBuf::from("/proc/sys/net/ipv4/icmp_ratelimit"), "0"),
                 (PathBuf::from("/proc/sys/net/ipv6/icmp/ratelimit"), "0"),
+                (PathBuf::from("/proc/sys/net/ipv6/auto_flowlabels"), "0"),
             ];
             for family in ["ipv4", "ipv6"] {
                 // What is of a family is not there where the family is not.
