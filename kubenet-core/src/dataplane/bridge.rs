@@ -57,6 +57,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
                     skb.bridging = Some(source);
                     self.neighbour_output(bridge, dst, skb);
                 } else {
+                    skb.rerouted = true;
                     self.bridge_pass_up(bridge, true, skb);
                 }
                 return;

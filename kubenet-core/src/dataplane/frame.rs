@@ -35,6 +35,9 @@ pub struct Skb {
     pub(super) from_socket: bool,
     /// The bridge has run the IP prerouting hook already (`ip_sabotage_in`).
     pub(super) prerouted: bool,
+    /// The bridge has routed it anew, since that hook changed its destination. To IPv6 it then came in by the link that it leaves by
+    /// (`ip6_rcv` takes the incoming link from the route).
+    pub(super) rerouted: bool,
     /// How often it has been wrapped; the kernel gives up at `XMIT_RECURSION_LIMIT` (8).
     pub(super) nesting: u8,
     /// How many relays in a row have handed on what it is about. Stays with it from machine to machine.
@@ -58,6 +61,7 @@ impl Skb {
             ipvs: None,
             from_socket: false,
             prerouted: false,
+            rerouted: false,
             nesting: 0,
             relays: 0,
         }
@@ -70,7 +74,7 @@ impl Skb {
         (self.phys_in, self.phys_out) = (None, None);
         self.ipvs = None;
         self.from_socket = false;
-        self.prerouted = false;
+        (self.prerouted, self.rerouted) = (false, false);
     }
 
     /// The IP header's fields, if it is an IP packet.

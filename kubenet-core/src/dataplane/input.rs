@@ -309,7 +309,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
             return;
         }
         let next = hop.via.unwrap_or(ip.dst);
-        if iif == oif {
+        if core::mem::take(&mut skb.rerouted) || iif == oif {
             self.redirect_v6(iif, &ip, next, &skb);
         }
         // `ip_exceeds_mtu` for DF, `ip6_pkt_too_big` always: routers of IPv6 never fragment.

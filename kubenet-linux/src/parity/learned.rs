@@ -11,7 +11,7 @@ use kubenet_core::network::Tables;
 use kubenet_core::packet::number;
 use kubenet_core::plan::{ConntrackEntry, ConntrackHold, ConntrackKey, ConntrackTuple, NeighbourState};
 
-use super::likeness::{Likeness, Ports};
+use super::likeness::{Likeness, Ports, is_vxlan};
 use super::lists;
 use super::site::Place;
 
@@ -93,6 +93,10 @@ fn tuple(out: &mut Likeness, tuple: &ConntrackTuple) {
     let ConntrackTuple { src, dst, key, .. } = tuple;
     out.text.push_str(&format!("{src} > {dst}"));
     match *key {
+        // The source port of a tunnel is the kernel's hash.
+        ConntrackKey::Ports(sport, dport) if is_vxlan(sport) || is_vxlan(dport) => {
+            out.text.push_str(&format!(" ports of tunnel {}", if is_vxlan(dport) { dport } else { sport }));
+        }
         ConntrackKey::Ports(sport, dport) => {
             out.text.push_str(" ports {} {}");
             out.ports.extend([sport, dport]);

@@ -2,7 +2,7 @@
 //!
 //! In: a frame of the model or of the kernel. Out: its headers in words, outermost first, with a hole for every port; and the ports.
 //! Left out is what the kernel is free to choose: identification, sequence numbers, TCP options and window, the flow label, checksums
-//! of layer 4 (virtual devices leave them open), how much of a packet an ICMP error quotes. Ports are compared apart, since a
+//! of layer 4 (virtual devices leave them open), how much of a packet an ICMP error quotes, the source port of a tunnel. Ports are compared apart, since a
 //! translated one is the kernel's free choice too ([`Ports`]).
 
 use std::collections::BTreeMap;
@@ -90,18 +90,21 @@ impl Likeness {
                 let _ = write!(self.text, " payload {}", body.len().saturating_sub(offset));
             }
             number::UDP => {
+                let payload = body.get(8..).unwrap_or(&[]);
+                let port = at(2).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
+                if let Some(vni) = packet::vxlan_vni(payload)
+                    && is_vxlan(port)
+                    && whole
+                {
+                    let _ = write!(self.text, " udp {port} vxlan {vni} [");
+                    self.frame(payload.get(packet::VXLAN_HEADER_BYTES..).unwrap_or(&[]));
+                    self.text.push(']');
+                    return;
+                }
                 self.text.push_str(" udp");
                 self.port(at(0));
                 self.port(at(2));
-                let payload = body.get(8..).unwrap_or(&[]);
-                if at(2).is_some_and(|port| matches!(port, [0x21, 0x18] | [0x12, 0xb5]))
-                    && let Some(vni) = packet::vxlan_vni(payload)
-                    && whole
-                {
-                    let _ = write!(self.text, " vxlan {vni} [");
-                    self.frame(payload.get(packet::VXLAN_HEADER_BYTES..).unwrap_or(&[]));
-                    self.text.push(']');
-                } else if whole {
+                if whole {
                     let _ = write!(self.text, " payload {}", payload.len());
                 }
             }
@@ -166,6 +169,12 @@ impl Likeness {
                 let _ = write!(self.text, " mtu {mtu}");
                 self.quoted(body.get(8..).unwrap_or(&[]), packet::ETHERTYPE_IPV6);
             }
+            137 => {
+                let addr = |at: usize| address(body.get(at..at + 16)?);
+                if let (Some(target), Some(dst)) = (addr(8), addr(24)) {
+                    let _ = write!(self.text, " {dst} by {target}");
+                }
+            }
             1 | 3 | 4 => self.quoted(body.get(8..).unwrap_or(&[]), packet::ETHERTYPE_IPV6),
             _ => {}
         }
@@ -198,6 +207,11 @@ impl Likeness {
         }
         self.text.push(']');
     }
+}
+
+/// Whether a UDP port is that of tunnels: Linux's or IANA's. A tunnel's source port is a hash with a secret of the kernel.
+pub(super) const fn is_vxlan(port: u16) -> bool {
+    matches!(port, 8472 | 4789)
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

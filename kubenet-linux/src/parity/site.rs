@@ -286,21 +286,26 @@ impl Site {
                 let Some(pins) = ways.pop_front() else { break };
                 let trace = self.network.trace_through(&plans, &seeded(question, pins.clone()))?;
                 let Some(case) = trace.outcomes.first() else { continue };
-                let (apart, compared, ports) = judge.compared(case);
+                let (mut apart, mut compared, ports) = judge.compared(case);
                 if compared.agrees() {
-                    return self.with_aftermath(&judge, &plans, seeded(question, pins), compared, ports);
-                }
-                if tells_of_shorter_way(case) {
+                    let question = seeded(question, pins.clone());
+                    compared = self.with_aftermath(&judge, &plans, question, compared, ports)?;
+                } else if tells_of_shorter_way(case) {
                     // A kernel that told the same sender of a shorter way in an earlier flow keeps silent for a while.
                     let silent = Quiet { redirects: false, ..quiet(&self.network, outside, hop) };
                     let question = seeded(question, pins.clone());
                     let trace = self.network.trace_through(&silent, &question)?;
-                    if let Some((_, compared, ports)) =
+                    if let Some((none, again, ports)) =
                         trace.outcomes.first().map(|case| judge.compared(case))
-                        && compared.agrees()
+                        && again.agrees()
                     {
-                        return self.with_aftermath(&judge, &silent, question, compared, ports);
+                        apart = none;
+                        compared = self.with_aftermath(&judge, &silent, question, again, ports)?;
                     }
+                }
+                // Other ways may look the same from outside, and end elsewhere.
+                if compared.agrees() {
+                    return Ok(compared);
                 }
                 if best.as_ref().is_none_or(|(least, _)| apart < *least) {
                     best = Some((apart, compared));
