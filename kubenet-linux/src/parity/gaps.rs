@@ -33,6 +33,9 @@ pub struct Gap {
     /// The feature of the flow, or the scenario, that it is seen in; any where none is named.
     #[serde(default)]
     pub feature: Option<String>,
+    /// Seen in long runs only: that a run does not see it says nothing.
+    #[serde(default)]
+    pub seldom: bool,
     /// Texts that all stand in the difference.
     pub shows: Vec<String>,
 }
@@ -82,7 +85,7 @@ impl Gaps {
         let was_run = |gap: &&Gap| {
             let every = RULED.map(str::to_owned);
             let at = if gap.modes.is_empty() { &every } else { &gap.modes[..] };
-            at.iter().all(|mode| modes.contains(mode))
+            !gap.seldom && at.iter().all(|mode| modes.contains(mode))
         };
         self.gaps.iter().filter(was_run).filter(|gap| !used.contains(&*gap.id)).collect()
     }
@@ -119,6 +122,12 @@ mod tests {
         assert_eq!(gaps.closed(&BTreeSet::new(), &["nftables".into()]).len(), 1);
         assert!(gaps.closed(&BTreeSet::new(), &["iptables".into()]).is_empty());
         assert!(gaps.closed(&BTreeSet::from(["a"]), &["nftables".into()]).is_empty());
+    }
+
+    #[test]
+    fn a_gap_that_is_seldom_seen_is_not_closed_by_a_run_without_it() {
+        let gaps = Gaps::parse(&FILE.replacen("id =", "seldom = true\nid =", 1)).expect("a file");
+        assert!(gaps.closed(&BTreeSet::new(), &["nftables".into()]).is_empty());
     }
 
     #[test]

@@ -295,12 +295,15 @@ impl Site {
                     let silent = Quiet { redirects: false, ..quiet(&self.network, outside, hop) };
                     let question = seeded(question, pins.clone());
                     let trace = self.network.trace_through(&silent, &question)?;
-                    if let Some((none, again, ports)) =
+                    if let Some((nearer, again, ports)) =
                         trace.outcomes.first().map(|case| judge.compared(case))
-                        && again.agrees()
+                        && (again.agrees() || nearer < apart)
                     {
-                        apart = none;
-                        compared = self.with_aftermath(&judge, &silent, question, again, ports)?;
+                        apart = nearer;
+                        compared = match again.agrees() {
+                            true => self.with_aftermath(&judge, &silent, question, again, ports)?,
+                            false => again,
+                        };
                     }
                 }
                 // Other ways may look the same from outside, and end elsewhere.
