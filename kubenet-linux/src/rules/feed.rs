@@ -12,6 +12,8 @@ use kubenet_core::plan::{
 };
 use kubenet_core::text::{ipset as ipset_text, iptables_save, ipvsadm, nft as nft_text};
 
+use super::XtTools;
+
 /// One transaction of `nft -f`.
 pub(super) fn nft(change: &NftChange) -> String {
     let mut out = String::new();
@@ -95,12 +97,20 @@ fn edit_nft(edit: &NftEdit, out: &mut String) {
     push(lines(Vec::new(), going, &["add chain "]), "add ", "delete ");
 }
 
+/// From how many chains on a change of a table is read faster by `iptables-nft-restore` after a look at the whole table.
+const MANY: usize = 2_000;
+
 /// One transaction of `iptables-restore --noflush`.
-pub(super) fn xt(change: &XtChange) -> String {
-    change.tables.iter().map(|edit| edit_xt(edit, change.family)).collect()
+///
+/// `iptables-nft-restore` keeps the chains that a text names as a sorted list, and goes along it for each rule and each jump (up to
+/// 1.8.11, `cache_chain_list_insert` of `nft-cache.c`): its time grows with the square of the chains. A command that is about a whole
+/// table makes it read the table at once and keep no list, so a large change begins with a listing of the table. `iptables-legacy`
+/// keeps no list and takes no such command.
+pub(super) fn xt(change: &XtChange, tools: XtTools) -> String {
+    change.tables.iter().map(|edit| edit_xt(edit, change.family, tools)).collect()
 }
 
-fn edit_xt(edit: &XtEdit, family: Family) -> String {
+fn edit_xt(edit: &XtEdit, family: Family, tools: XtTools) -> String {
     let mut chains: Vec<Arc<xt::Chain>> = edit.chains.clone();
     let empty = |name: &Arc<str>| {
         Arc::new(xt::Chain { name: name.clone(), policy: None, counters: Some((0, 0)), rules: Vec::new() })
@@ -114,7 +124,13 @@ fn edit_xt(edit: &XtEdit, family: Family) -> String {
     let text = whole(chains);
     let (head, rules) =
         text.split_at(text.find("\n-A ").or(text.find("\nCOMMIT")).map_or(text.len(), |at| at + 1));
-    out.push_str(head);
+    let is_large = edit.chains.len() + edit.removed.len() >= MANY;
+    match head.split_once('\n') {
+        Some((table, chains)) if is_large && tools == XtTools::Nft => {
+            _ = write!(out, "{table}\n-S\n{chains}");
+        }
+        Some(_) | None => out.push_str(head),
+    }
     for builtin in &edit.builtin {
         if let Some(policy) = builtin.policy {
             let policy = if policy == xt::Policy::Drop { "DROP" } else { "ACCEPT" };
@@ -237,5 +253,31 @@ fn edit_ipvs(old: &VirtualServer, new: &VirtualServer, out: &mut String) {
             Some((_, before)) if before != line => _ = writeln!(out, "{}", line.replacen("-a", "-e", 1)),
             Some(_) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fed(chains: usize, tools: XtTools) -> String {
+        let chain = |number: usize| {
+            let name = format!("CHAIN-{number}").into();
+            Arc::new(xt::Chain { name, policy: None, counters: Some((0, 0)), rules: Vec::new() })
+        };
+        let chains = (0..chains).map(chain).collect();
+        let edit = XtEdit { table: "nat".into(), chains, removed: Vec::new(), builtin: Vec::new() };
+        xt(&XtChange { family: Family::V4, tables: vec![edit] }, tools)
+    }
+
+    #[test]
+    fn a_large_change_for_iptables_nft_begins_with_a_listing_of_its_table() {
+        assert!(fed(MANY, XtTools::Nft).starts_with("*nat\n-S\n:CHAIN-0 "));
+        assert_eq!(fed(2, XtTools::Nft), "*nat\n:CHAIN-0 - [0:0]\n:CHAIN-1 - [0:0]\nCOMMIT\n");
+    }
+
+    #[test]
+    fn iptables_legacy_is_never_asked_for_a_listing_in_a_change() {
+        assert!(fed(MANY, XtTools::Legacy).starts_with("*nat\n:CHAIN-0 "));
     }
 }

@@ -104,7 +104,7 @@ impl Tools {
                 tool::run(netns, "nft", &["-f", "-"], &text).map(drop)
             }
             What::Xt(change) => {
-                let text = feed::xt(change);
+                let text = feed::xt(change, self.xt);
                 if text.is_empty() {
                     return Ok(());
                 }
