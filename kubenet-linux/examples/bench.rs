@@ -338,7 +338,7 @@ fn packets() -> Result<(), Box<dyn Error>> {
     let ((host, within), server) = pod("server").ok_or("no server")?;
     let plans = network.plans();
     let mut machine = MachinePlan::clone(&*plans.machine(host).ok_or("no node of the server")?);
-    let netns = machine.netns.iter_mut().nth(within as usize).ok_or("no plan of the server")?;
+    let netns = machine.netns.get_mut(within as usize).ok_or("no plan of the server")?;
     netns.sockets.push(silent());
     let plans = Replaced::new(plans, host, Arc::new(machine));
     let mut all: Vec<(f64, f64)> = Vec::new();

@@ -1,5 +1,6 @@
 //! The proof that model and kernel agree: the same packets through both, compared frame by frame.
 
+mod calm;
 mod capture;
 pub mod client;
 pub mod dice;
@@ -8,10 +9,12 @@ mod drops;
 pub mod frames;
 pub mod gaps;
 pub mod generate;
+mod judge;
 mod learned;
 mod likeness;
 mod lists;
 mod memory;
+mod quiet;
 mod received;
 pub mod report;
 pub mod rules;

@@ -7,35 +7,33 @@
 //! Cost: a flow forgets and reads back in each namespace, O(namespaces); the search asks the model at most [`WAYS`] times.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kubenet_core::addr::MacAddr;
-use kubenet_core::compile::Plans;
 use kubenet_core::dataplane::Client;
-use kubenet_core::network::{Network, Question, Tables};
+use kubenet_core::network::{Network, Question};
 use kubenet_core::packet::{self, View, number};
-use kubenet_core::plan::{
-    Audience, MachineId, MachinePlan, PlanSource, Segment, SegmentId, Station, Undeclared,
-};
+use kubenet_core::plan::{MachineId, PlanSource as _};
 use kubenet_core::time::Instant as Moment;
 use kubenet_core::trace::{Case, Chance, End, Trace, Verdict};
 
+use super::calm::Calm;
 use super::capture::Capture;
-use super::client::{Open, send};
-use super::drops::{self, Drops, Heard};
-use super::frames::{self, Cards, Difference, Shots, device};
+use super::client::send;
+use super::drops::{Drops, Heard};
+use super::frames::{self, Cards, device};
+use super::judge::{Judge, Passed, Seen};
 use super::learned::Learned;
 use super::likeness::{Ports, is_housekeeping};
 use super::lists::{self, ByPlace};
 use super::memory::Memory;
+use super::quiet::{Quiet, most_hops, quiet};
 use super::received;
-use super::rules::{self, Hit, Monitor};
+use super::rules::{self, Monitor};
 use crate::lab::Records;
 use crate::netns::Netns;
 
@@ -292,7 +290,7 @@ impl Site {
                     compared = self.with_aftermath(&judge, &plans, question, compared, ports)?;
                 } else if tells_of_shorter_way(case) {
                     // A kernel that told the same sender of a shorter way in an earlier flow keeps silent for a while.
-                    let silent = Quiet { redirects: false, ..quiet(&self.network, outside, hop) };
+                    let silent = quiet(&self.network, outside, hop).without_redirects();
                     let question = seeded(question, pins.clone());
                     let trace = self.network.trace_through(&silent, &question)?;
                     if let Some((nearer, again, ports)) =
@@ -482,165 +480,11 @@ fn seeded(question: &Question, pins: BTreeMap<String, usize>) -> Question {
     Question { chance: Chance::Seeded { seed: 0, pins }, ..question.clone() }
 }
 
-/// The plans of a network with hosts outside, and the place of the next hop that flows take.
-fn quiet(network: &Network, outside: &[IpAddr], hop: usize) -> Quiet {
-    let plans = outside.iter().fold(network.plans(), |plans, addr| plans.with_outside(*addr));
-    Quiet { plans, hop, redirects: true }
-}
-
-/// The most next hops that a route has.
-fn most_hops(plans: &Plans) -> usize {
-    let machines = (0..plans.machine_count()).filter_map(|id| plans.machine(MachineId(id)));
-    let hops = |machine: Arc<MachinePlan>| {
-        let routes = machine.netns.iter().flat_map(|netns| &netns.routes);
-        routes.map(|route| route.next_hops.len()).max().unwrap_or(1)
-    };
-    machines.map(hops).max().unwrap_or(1).max(1)
-}
-
 /// The hosts outside that a question names, in the order in which they are looked up.
 pub fn outside(trace: &Trace) -> Vec<IpAddr> {
     let ends = [&trace.question.from, &trace.question.to];
     let is_outside = |end: &&End| end.who.as_ref().is_some_and(|who| who.kind == "Outside");
     ends.into_iter().filter(is_outside).filter_map(|end| end.ip).collect()
-}
-
-/// Machines on which only those processes run that the plan names: where the plan leaves open whether anybody listens, nobody does.
-///
-/// Where a route has several next hops, a flow takes one by a hash with a secret of the kernel: here it is one of each by its place.
-#[derive(Debug)]
-struct Quiet {
-    plans: Plans,
-    hop: usize,
-    redirects: bool,
-}
-
-impl PlanSource for Quiet {
-    fn machine_count(&self) -> u32 {
-        self.plans.machine_count()
-    }
-
-    fn machine(&self, id: MachineId) -> Option<Arc<MachinePlan>> {
-        let mut machine = self.plans.machine(id)?;
-        for netns in &mut Arc::make_mut(&mut machine).netns {
-            netns.undeclared = Undeclared::Closed;
-            netns.sysctls.send_redirects &= self.redirects;
-            for route in netns.routes.iter_mut().filter(|route| route.next_hops.len() > 1) {
-                let place = self.hop % route.next_hops.len();
-                route.next_hops = route.next_hops.get(place).cloned().into_iter().collect();
-            }
-        }
-        Some(machine)
-    }
-
-    fn machine_named(&self, name: &str) -> Option<MachineId> {
-        self.plans.machine_named(name)
-    }
-
-    fn segment(&self, id: SegmentId) -> Option<Segment> {
-        self.plans.segment(id)
-    }
-
-    fn stations(&self, segment: SegmentId, audience: Audience) -> Vec<Station> {
-        self.plans.stations(segment, audience)
-    }
-}
-
-/// What passed in the kernel.
-#[derive(Debug, Default)]
-struct Passed {
-    shots: Shots,
-    lines: BTreeMap<Place, Vec<String>>,
-    hits: BTreeMap<Place, Vec<Hit>>,
-}
-
-/// What became of a flow in the kernel.
-struct Seen {
-    verdict: Verdict,
-    passed: Passed,
-    /// Of the first record that a server could have made of it.
-    number: u64,
-    received: Option<ByPlace>,
-    learned: BTreeMap<Place, Learned>,
-    heard: Heard,
-    until: Moment,
-    sport: u16,
-    /// Kept as long as frames are collected, so that no reset is among them.
-    _open: Open,
-}
-
-/// Compares one way that chance can fall with what was seen.
-struct Judge<'s> {
-    seen: &'s Seen,
-    cards: &'s Cards,
-    known: &'s [u16],
-    broadcasts: &'s BTreeSet<IpAddr>,
-}
-
-impl Judge<'_> {
-    /// What is different, and how far apart they are: how many frames of the kernel are behind the first difference of their device,
-    /// and rules behind that of their namespace.
-    fn compared(&self, case: &Case) -> (usize, Compared, Ports) {
-        let seen = self.seen;
-        let model = frames::of_case(case, self.cards, seen.until);
-        let known = self.known.iter().copied().chain([seen.sport]);
-        let mut ports = Ports::with_known(known);
-        let found = frames::compare(&model, &seen.passed.shots, &mut ports);
-        let apart = found.iter().map(|difference| {
-            let frames = seen.passed.shots.get(&difference.device).map_or(0, Vec::len);
-            frames.saturating_sub(difference.place) + usize::from(difference.kernel.is_none())
-        });
-        let mut apart: usize = apart.sum();
-        let mut differences: Vec<String> = found.iter().map(Difference::to_string).collect();
-        // Of a packet that goes in circles the client hears, or not: that the error comes is among the frames.
-        let is_loop =
-            case.verdict == Verdict::Loop && matches!(seen.verdict, Verdict::Timeout | Verdict::Unreachable);
-        if case.verdict != seen.verdict && !is_loop {
-            differences.push(format!("the client: model {}, kernel {}", case.verdict, seen.verdict));
-        }
-        let ours = rules::of_case(case, seen.until);
-        let mut rules = 0;
-        for (place, theirs) in &seen.passed.hits {
-            rules += theirs.len();
-            let none = Vec::new();
-            let ours = ours.get(place).unwrap_or(&none);
-            let longest = ours.len().max(theirs.len());
-            if let Some(at) = (0..longest).find(|at| ours.get(*at) != theirs.get(*at)) {
-                apart += longest - at;
-                let shown = |hit: Option<&Hit>| hit.map_or_else(|| "nothing".into(), Hit::to_string);
-                let (ours, theirs) = (shown(ours.get(at)), shown(theirs.get(at)));
-                let place = if place.1.is_empty() { &place.0 } else { &place.1 };
-                differences.push(format!("{place}, rule {}:\n  model   {ours}\n  kernel  {theirs}", at + 1));
-            }
-        }
-        let frames = frames::count(&seen.passed.shots);
-        let received = seen.received.as_ref().map_or(0, lists::count);
-        let entries = seen.learned.values().map(Learned::count).sum();
-        let (model, kernel) = (case.verdict, seen.verdict);
-        let drops = drops::count(&drops::of_case(case, self.broadcasts, seen.until), &seen.heard);
-        let compared = Compared { model, kernel, frames, rules, received, entries, drops, differences };
-        (apart, compared, ports)
-    }
-
-    /// What came of the same frames: what servers received, and what the namespaces hold.
-    fn aftermath(&self, case: &Case, tables: &[Tables], ports: &mut Ports) -> Vec<String> {
-        let seen = self.seen;
-        let mut differences = Vec::new();
-        if let Some(theirs) = &seen.received {
-            let ours = received::of_case(case, seen.until);
-            differences.extend(lists::compare_all("received", &ours, theirs, ports));
-        }
-        let place = |tables: &Tables| (tables.machine.to_string(), tables.netns.to_string());
-        let met: BTreeMap<Place, Learned> =
-            tables.iter().map(|tables| (place(tables), Learned::of_tables(tables))).collect();
-        for (place, theirs) in &seen.learned {
-            // Whom no packet met learned nothing.
-            let ours = met.get(place).cloned().unwrap_or_default();
-            differences.extend(ours.compare(place, theirs, ports));
-        }
-        differences.extend(drops::compare(&drops::of_case(case, self.broadcasts, seen.until), &seen.heard));
-        differences
-    }
 }
 
 /// The other ways to fall at each choice that a run met after those that were pinned.
@@ -692,50 +536,4 @@ fn aim(trace: &Trace, case: &Case, payload: u16) -> Result<(Client, Place), Site
 
 fn deaf(error: io::Error) -> SiteError {
     SiteError::Io { what: TRACEPOINT.into(), error }
-}
-
-/// A namespace that answers every packet that it should answer: errors are not counted against a limit (`icmp_ratelimit`). What would be
-/// chance is not: a neighbour is asked again a little after a segment is repeated (`retrans_time_ms`), and a repeated segment of IPv6
-/// takes the same next hop as the first, having no flow label (`auto_flowlabels`). Dropped, all is as it was.
-#[derive(Debug)]
-struct Calm {
-    netns: Arc<Netns>,
-    before: Vec<(PathBuf, String)>,
-}
-
-impl Calm {
-    /// More than [`QUIET`] and the kernel's timer wheel are inexact by.
-    const ASK_AGAIN_MILLIS: &str = "1100";
-
-    fn begin(netns: Arc<Netns>) -> io::Result<Self> {
-        let before = netns.run(|| {
-            let mut settings = vec![
-                (PathBuf::from("/proc/sys/net/ipv4/icmp_ratelimit"), "0"),
-                (PathBuf::from("/proc/sys/net/ipv6/icmp/ratelimit"), "0"),
-                (PathBuf::from("/proc/sys/net/ipv6/auto_flowlabels"), "0"),
-            ];
-            for family in ["ipv4", "ipv6"] {
-                // What is of a family is not there where the family is not.
-                let Ok(links) = fs::read_dir(format!("/proc/sys/net/{family}/neigh")) else { continue };
-                for link in links {
-                    settings.push((link?.path().join("retrans_time_ms"), Self::ASK_AGAIN_MILLIS));
-                }
-            }
-            let mut before = Vec::new();
-            for (path, value) in settings {
-                let Ok(found) = fs::read_to_string(&path) else { continue };
-                fs::write(&path, value)?;
-                before.push((path, found));
-            }
-            Ok(before)
-        })?;
-        Ok(Self { netns, before })
-    }
-}
-
-impl Drop for Calm {
-    fn drop(&mut self) {
-        // A namespace that is on its way out needs no limits.
-        let _ = self.netns.run(|| self.before.iter().try_for_each(|(path, limit)| fs::write(path, limit)));
-    }
 }
