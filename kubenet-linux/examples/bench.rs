@@ -408,12 +408,15 @@ fn modelled(
         world.run(limits, &mut Seeded(0), &mut (), |_| true, &|| false);
         std::iter::from_fn(|| world.poll_notice()).count()
     };
+    let opened = world.open(id, client, &mut Seeded(0), &mut ()).ok_or("the model has no client")?;
+    // The neighbours become known.
+    world.wait_until(Moment::from_nanos(100_000_000), &mut Seeded(0), &mut ());
     let mut log = Log::default();
-    let opened = world.open(id, client, &mut Seeded(0), &mut log).ok_or("the model has no client")?;
+    world.send(id, (netns, opened), 1, &mut Seeded(0), &mut log);
     world.run(limits, &mut Seeded(0), &mut log, |_| true, &|| false);
     let is_delivered = |event: &Event| matches!(event.kind, EventKind::Delivered { port: Some(SILENT), .. });
-    if !log.events().iter().any(is_delivered) {
-        return Err("the model delivers no datagram".into());
+    if log.events().iter().filter(|event| is_delivered(event)).count() != 1 {
+        return Err("the model does not deliver a datagram".into());
     }
     let (mut sent, mut told, begin) = (0_u32, 0, Instant::now());
     while begin.elapsed() < SEND {
