@@ -104,7 +104,8 @@ const MANY: usize = 2_000;
 ///
 /// `iptables-nft-restore` keeps the chains that a text names as a sorted list, and goes along it for each rule and each jump (up to
 /// 1.8.11, `cache_chain_list_insert` of `nft-cache.c`): its time grows with the square of the chains. A command that is about a whole
-/// table makes it read the table at once and keep no list, so a large change begins with a listing of the table. `iptables-legacy`
+/// table makes it read the table at once and keep no list, so a large change has a listing of its table
+/// before all but the built-in chains. `iptables-legacy`
 /// keeps no list and takes no such command.
 pub(super) fn xt(change: &XtChange, tools: XtTools) -> String {
     change.tables.iter().map(|edit| edit_xt(edit, change.family, tools)).collect()
@@ -124,27 +125,40 @@ fn edit_xt(edit: &XtEdit, family: Family, tools: XtTools) -> String {
     let text = whole(chains);
     let (head, rules) =
         text.split_at(text.find("\n-A ").or(text.find("\nCOMMIT")).map_or(text.len(), |at| at + 1));
-    let is_large = edit.chains.len() + edit.removed.len() >= MANY;
-    match head.split_once('\n') {
-        Some((table, chains)) if is_large && tools == XtTools::Nft => {
-            _ = write!(out, "{table}\n-S\n{chains}");
-        }
-        Some(_) | None => out.push_str(head),
-    }
+    let mut front = String::new();
     for builtin in &edit.builtin {
         if let Some(policy) = builtin.policy {
             let policy = if policy == xt::Policy::Drop { "DROP" } else { "ACCEPT" };
-            _ = writeln!(out, ":{} {policy} [0:0]", builtin.chain);
+            _ = writeln!(front, ":{} {policy} [0:0]", builtin.chain);
         }
     }
     for builtin in &edit.builtin {
         let bodies = |rules: &[xt::Rule]| bodies(&whole(vec![of(builtin, rules)]));
         for (begin, rest) in bodies(&builtin.removed) {
-            _ = writeln!(out, "-D {begin} {rest}");
+            _ = writeln!(front, "-D {begin} {rest}");
         }
         for (place, (begin, rest)) in bodies(&builtin.inserted).into_iter().enumerate() {
-            _ = writeln!(out, "-I {begin} {} {rest}", place + 1);
+            _ = writeln!(front, "-I {begin} {} {rest}", place + 1);
         }
+    }
+    if edit.chains.len() + edit.removed.len() >= MANY && tools == XtTools::Nft {
+        // After a listing the tool takes the built-in chains of a table that is not there for made.
+        let named: BTreeSet<&str> = front.split_whitespace().collect();
+        let (table, chains) = head.split_once('\n').unwrap_or((head, ""));
+        let is_named = |line: &&str| {
+            line.get(1..).and_then(|line| line.split(' ').next()).is_some_and(|name| named.contains(name))
+        };
+        let (first, later): (Vec<&str>, Vec<&str>) = chains.lines().partition(is_named);
+        for line in std::iter::once(table).chain(first) {
+            _ = writeln!(out, "{line}");
+        }
+        out.push_str(&front);
+        for line in std::iter::once("-S").chain(later) {
+            _ = writeln!(out, "{line}");
+        }
+    } else {
+        out.push_str(head);
+        out.push_str(&front);
     }
     out.push_str(rules.strip_suffix("COMMIT\n").unwrap_or(rules));
     for name in &edit.removed {
