@@ -102,11 +102,11 @@ const MANY: usize = 2_000;
 
 /// One transaction of `iptables-restore --noflush`.
 ///
-/// `iptables-nft-restore` keeps the chains that a text names as a sorted list, and goes along it for each rule and each jump (up to
-/// 1.8.11, `cache_chain_list_insert` of `nft-cache.c`): its time grows with the square of the chains. A command that is about a whole
-/// table makes it read the table at once and keep no list, so a large change has a listing of its table
-/// before all but the built-in chains. `iptables-legacy`
-/// keeps no list and takes no such command.
+/// `iptables-nft-restore` keeps the chains that a text names as a sorted list, and goes along it for each rule and each jump (1.8.9,
+/// `cache_chain_list_insert` of `nft-cache.c`): its time grows with the square of the chains. A command that is about a whole table
+/// makes it read the table at once and keep no list, so a large change has a listing of its table in it. After a listing the tool takes
+/// the built-in chains of a table that is not there for made, so what is about them comes before. `iptables-legacy` keeps no list and
+/// takes no such command.
 pub(super) fn xt(change: &XtChange, tools: XtTools) -> String {
     change.tables.iter().map(|edit| edit_xt(edit, change.family, tools)).collect()
 }
@@ -142,7 +142,6 @@ fn edit_xt(edit: &XtEdit, family: Family, tools: XtTools) -> String {
         }
     }
     if edit.chains.len() + edit.removed.len() >= MANY && tools == XtTools::Nft {
-        // After a listing the tool takes the built-in chains of a table that is not there for made.
         let named: BTreeSet<&str> = front.split_whitespace().collect();
         let (table, chains) = head.split_once('\n').unwrap_or((head, ""));
         let is_named = |line: &&str| {
@@ -275,12 +274,16 @@ mod tests {
     use super::*;
 
     fn fed(chains: usize, tools: XtTools) -> String {
+        fed_with(chains, tools, Vec::new())
+    }
+
+    fn fed_with(chains: usize, tools: XtTools, builtin: Vec<XtBuiltin>) -> String {
         let chain = |number: usize| {
             let name = format!("CHAIN-{number}").into();
             Arc::new(xt::Chain { name, policy: None, counters: Some((0, 0)), rules: Vec::new() })
         };
         let chains = (0..chains).map(chain).collect();
-        let edit = XtEdit { table: "nat".into(), chains, removed: Vec::new(), builtin: Vec::new() };
+        let edit = XtEdit { table: "nat".into(), chains, removed: Vec::new(), builtin };
         xt(&XtChange { family: Family::V4, tables: vec![edit] }, tools)
     }
 
@@ -288,6 +291,20 @@ mod tests {
     fn a_large_change_for_iptables_nft_begins_with_a_listing_of_its_table() {
         assert!(fed(MANY, XtTools::Nft).starts_with("*nat\n-S\n:CHAIN-0 "));
         assert_eq!(fed(2, XtTools::Nft), "*nat\n:CHAIN-0 - [0:0]\n:CHAIN-1 - [0:0]\nCOMMIT\n");
+    }
+
+    #[test]
+    fn built_in_chains_and_what_they_jump_to_come_before_the_listing() {
+        let text = "*nat\n:OUTPUT ACCEPT [0:0]\n:CHAIN-7 - [0:0]\n-A OUTPUT -j CHAIN-7\nCOMMIT\n";
+        let tables = iptables_save::parse(text, "test", Family::V4).items;
+        let inserted = tables[0].chain("OUTPUT").map(|chain| chain.rules.clone()).unwrap_or_default();
+        let builtin = XtBuiltin { chain: "OUTPUT".into(), policy: None, removed: Vec::new(), inserted };
+        let fed = fed_with(MANY, XtTools::Nft, vec![builtin]);
+        assert!(
+            fed.starts_with("*nat\n:CHAIN-7 - [0:0]\n-I OUTPUT 1 -j CHAIN-7\n-S\n:CHAIN-0 - [0:0]\n"),
+            "{}",
+            fed.get(..120).unwrap_or(&fed)
+        );
     }
 
     #[test]
