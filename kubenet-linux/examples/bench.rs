@@ -132,12 +132,7 @@ impl Batches {
                             Some(command) => command.replace(" default ", " ::/0 "),
                             None => command.to_owned(),
                         };
-                        // The kernel sets up a port once it is one.
-                        let port = command.split_once(" master ").and_then(|(link, rest)| {
-                            let (bridge, settings) = rest.split_once(" type bridge_slave ")?;
-                            Some(format!("{link} master {bridge}\n{link} type bridge_slave {settings}"))
-                        });
-                        _ = writeln!(batch, "{}", port.unwrap_or(command));
+                        _ = writeln!(batch, "{command}");
                     }
                 }
             }

@@ -164,7 +164,12 @@ fn set_link(link: &str, setting: &LinkSetting, f: &mut Formatter<'_>) -> fmt::Re
         LinkSetting::Noarp(noarp) => write!(f, "ip link set {link} arp {}", on(!noarp)),
         LinkSetting::Port(None) => write!(f, "ip link set {link} nomaster"),
         LinkSetting::Port(Some(port)) => {
-            write!(f, "ip link set {link} master {} type bridge_slave ", word(&port.bridge))?;
+            // The kernel sets up a port once it is one.
+            write!(
+                f,
+                "ip link set {link} master {} && ip link set {link} type bridge_slave ",
+                word(&port.bridge)
+            )?;
             write!(f, "hairpin {} isolated {}", on(port.hairpin), on(port.isolated))
         }
         LinkSetting::Ageing(secs) => {
