@@ -1,7 +1,7 @@
 //! `kubenet observe`.
 
 use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -28,7 +28,14 @@ pub(crate) fn observe(args: &ObserveArgs, out: &mut Out) -> anyhow::Result<u8> {
             return Ok(1);
         }
     };
-    write(&args.output, &dump.files).with_context(|| args.output.display().to_string())?;
+    write(&args.output, &dump.files).map_err(|error| {
+        let why = if error.kind() == ErrorKind::AlreadyExists {
+            "it is there already; a dump gets a folder of its own".into()
+        } else {
+            error.to_string()
+        };
+        anyhow::anyhow!("{}: {why}", args.output.display())
+    })?;
     for (file, why) in &dump.left_out {
         output::note(&format!("{file} is left out: {why}"));
     }
