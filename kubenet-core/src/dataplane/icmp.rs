@@ -148,8 +148,7 @@ impl<C: Choices, R: Recorder> Stack<'_, C, R> {
         };
         let Some(about) = quoted(ip.family(), body.get(8..).unwrap_or(&[])) else { return };
         // A datagram's socket that has not asked for more (`IP_RECVERR`) is told of what will not pass by itself (`__udp4_lib_err`).
-        let is_size = matches!(failure, Failure::TooBig(_));
-        if about.protocol == Protocol::Udp && !is_size && may_pass(ip.family(), body) {
+        if about.protocol == Protocol::Udp && may_pass(ip.family(), body) {
             return;
         }
         self.connection_failed(about, failure, skb.last);
@@ -171,6 +170,7 @@ const fn may_pass(family: Family, body: &[u8]) -> bool {
     match (family, body) {
         (Family::V4, [3, code, ..]) => matches!(code, 0 | 1 | 5 | 11 | 12),
         (Family::V6, [1, code, ..]) => matches!(code, 0 | 2 | 3),
+        (Family::V6, [2, ..]) => false,
         _ => true,
     }
 }

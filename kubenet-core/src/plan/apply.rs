@@ -13,7 +13,7 @@ use super::change::{
 };
 use super::diff::{are_same_ip_rules, are_same_routes};
 use super::{
-    Address, FdbEntry, Link, LinkKind, MachinePlan, Netfilter, Netns, Route, Ruleset, nft, sysctl, xt,
+    Address, FdbEntry, Link, LinkKind, MachinePlan, Netfilter, Netns, Route, Ruleset, nft, same, sysctl, xt,
 };
 use crate::origin::Origin;
 
@@ -328,10 +328,8 @@ fn edit_xt(table: &mut xt::Table, edit: &XtEdit) {
         };
         let chain = chains.entry((false, builtin.chain.clone())).or_insert_with(|| Arc::new(new));
         let chain = Arc::make_mut(chain);
-        let same =
-            |one: &xt::Rule, other: &xt::Rule| one.matches == other.matches && one.target == other.target;
         for rule in builtin.removed.iter().chain(&builtin.inserted) {
-            if let Some(place) = chain.rules.iter().position(|other| same(other, rule)) {
+            if let Some(place) = chain.rules.iter().position(|other| same::xt_rules(other, rule)) {
                 chain.rules.remove(place);
             }
         }
