@@ -66,6 +66,12 @@ impl<K: Kernel + Observe> Agent<K> {
             }
         };
         changes.retain(|change| self.kernel.can(change));
+        if changes.is_empty()
+            && let Some(applied) = applied
+        {
+            self.applied = Some(applied);
+            return Ok(Step { changes: 0, observed });
+        }
         if !self.begun.contains(plan) {
             self.begun.push(plan.clone());
         }

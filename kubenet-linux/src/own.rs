@@ -157,7 +157,6 @@ impl Part<'_> {
     /// Keeps what is marked, what hangs on links of ours alone, and what counts.
     fn keep_tables(&self, netns: &mut Netns, mine: &BTreeSet<Arc<str>>) {
         let marked = |origin: &Origin| *origin == ours();
-        let links = std::mem::take(&mut netns.links);
         netns.routes.retain(|route| {
             let on_ours =
                 route.next_hops.iter().filter_map(|hop| hop.dev.as_ref()).all(|dev| mine.contains(dev));
@@ -167,6 +166,7 @@ impl Part<'_> {
         });
         if self.counts() {
             // The connected routes of a NIC, and the default ones, are the business of who sets its addresses.
+            let links = &netns.links;
             let foreign = |dev: &Arc<str>| !mine.contains(dev) && links.iter().any(|link| link.name == *dev);
             for route in self.wanted.first().into_iter().flat_map(|netns| &netns.routes) {
                 let connected = (route.protocol == RouteProtocol::Kernel || route.dst.prefix_len() == 0)
@@ -176,7 +176,6 @@ impl Part<'_> {
                 }
             }
         }
-        netns.links = links;
         netns.rules.retain(|rule| {
             let wanted = || self.wanted.iter().flat_map(|netns| &netns.rules).any(|it| same::rules(it, rule));
             marked(&rule.origin) || self.counts() && wanted()
@@ -217,8 +216,8 @@ fn is_almost(link: &Link, wanted: &Link) -> bool {
 /// Chains that kube-proxy takes for its own by how their names begin (`pkg/proxy/iptables/proxier.go`, `syncProxyRules`).
 const PROXY_CHAINS: [&str; 6] = ["KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-FW-", "KUBE-EXT-", "KUBE-XLB-"];
 
-/// Chains that it has in one mode or another (`CleanupLeftovers` of `pkg/proxy/{iptables,ipvs}/proxier.go`). Those of kubelet are not
-/// among them.
+/// Chains that it has in one mode or another (`CleanupLeftovers` of `pkg/proxy/{iptables,ipvs}/proxier.go`). Those that
+/// only kubelet has are not among them; older ones of kubelet make some of these too.
 const PROXY_FIXED: [&str; 13] = [
     "KUBE-EXTERNAL-SERVICES",
     "KUBE-FORWARD",

@@ -1,6 +1,6 @@
 //! The tools of the machine (`nft`, `iptables-nft-restore`, `ipset`, `ipvsadm`, `conntrack`), run in a namespace.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -72,7 +72,12 @@ pub fn is_installed(program: &str) -> bool {
 
 /// The file of a tool, where it is on this machine.
 pub fn find(program: &str) -> Option<PathBuf> {
-    std::env::split_paths(&path()).map(|folder| folder.join(program)).find(|file| file.is_file())
+    find_in(&path(), program)
+}
+
+/// The file of a program on a search path.
+pub(crate) fn find_in(path: &OsStr, program: &str) -> Option<PathBuf> {
+    std::env::split_paths(path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 fn fed(command: &mut Command, input: &str) -> io::Result<Output> {

@@ -207,7 +207,7 @@ fn rules(machine: &Machine) -> Result<(), Stop> {
 const LAB: &str = "iptables-nft-save && nft list ruleset && ip link add br0 type bridge && ip link add veth0 type veth peer name veth1";
 
 /// The lab of the library and that of the command, each as root and as a user where we are root.
-pub(crate) fn lab(machine: &Machine) -> Result<(), Stop> {
+fn lab(machine: &Machine) -> Result<(), Stop> {
     alone(LAB)?;
     let example = ["run", "--quiet", "--package", "kubenet-linux", "--example", "lab", "--", "--rootless"];
     cargo(machine, &example)?;

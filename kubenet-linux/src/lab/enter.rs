@@ -15,6 +15,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use super::home::Keeper;
 use super::isolate::NETNS_FOLDER;
 use crate::netns::Netns;
+use crate::tool;
 
 /// Why a command was not run.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +62,7 @@ impl EnterError {
 
 fn is_on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    tool::find_in(&path, program).is_some()
 }
 
 /// Runs a command in a namespace of a lab, with the caller's standard input and output, and gives its exit status: 128 and the number of

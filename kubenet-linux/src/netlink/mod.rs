@@ -8,11 +8,11 @@ mod apply;
 pub(crate) mod decode;
 mod encode;
 mod listen;
-mod nf_tables;
+pub(crate) mod nfnetlink;
 mod observe;
 pub(crate) mod socket;
 mod sysctl;
-mod tables;
+pub(crate) mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -12,6 +12,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 
 use super::decode::{Row, RowKind};
+use super::nfnetlink::Nfnetlink;
 use super::sysctl::{self, Why};
 use super::tables::{self, Names};
 use super::{Netlink, Space, listen};
@@ -229,7 +230,7 @@ fn may_have_rules(netns: &crate::netns::Netns) -> bool {
             std::fs::read_to_string(format!("/proc/thread-self/net/{file}"))
                 .is_ok_and(|text| !text.is_empty())
         });
-        Ok(legacy || super::nf_tables::has_tables().unwrap_or(true))
+        Ok(legacy || Nfnetlink::open().and_then(|it| it.has_tables()).unwrap_or(true))
     });
     found.unwrap_or(true)
 }

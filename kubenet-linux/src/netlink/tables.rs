@@ -29,7 +29,7 @@ use super::socket::Route;
 use crate::own::{ours, seen};
 
 /// The names of links by their numbers.
-pub(super) type Names = BTreeMap<u32, Arc<str>>;
+pub(crate) type Names = BTreeMap<u32, Arc<str>>;
 
 const FAMILIES: [AddressFamily; 2] = [AddressFamily::Inet, AddressFamily::Inet6];
 
@@ -260,17 +260,24 @@ fn one_rule(message: &RuleMessage) -> Option<IpRule> {
 }
 
 /// Neighbours, but for what the kernel knows of groups.
-pub(super) fn neighbours(route: &mut Route, names: &Names) -> io::Result<Vec<Neighbour>> {
+pub(crate) fn neighbours(route: &mut Route, names: &Names) -> io::Result<Vec<Neighbour>> {
     let mut all = Vec::new();
     for family in FAMILIES {
-        let mut message = NeighbourMessage::default();
-        message.header.family = family;
-        let listing = route.dump(RouteNetlinkMessage::GetNeighbour(message))?;
-        all.extend(listing.iter().filter_map(|message| {
-            if let RouteNetlinkMessage::NewNeighbour(it) = message { one_neighbour(it, names) } else { None }
-        }));
+        all.extend(entries(route, family)?.iter().filter_map(|it| one_neighbour(it, names)));
     }
     Ok(all)
+}
+
+/// The entries of neighbours of a family, or of forwarding (`Bridge`), as they are listed.
+pub(crate) fn entries(route: &mut Route, family: AddressFamily) -> io::Result<Vec<NeighbourMessage>> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family;
+    let listing = route.dump(RouteNetlinkMessage::GetNeighbour(message))?;
+    let each = listing.into_iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewNeighbour(message) => Some(message),
+        _ => None,
+    });
+    Ok(each.collect())
 }
 
 fn one_neighbour(message: &NeighbourMessage, names: &Names) -> Option<Neighbour> {
@@ -303,18 +310,11 @@ fn one_neighbour(message: &NeighbourMessage, names: &Names) -> Option<Neighbour>
 
 /// Forwarding entries of bridges and VXLAN devices.
 pub(super) fn fdb(route: &mut Route, names: &Names) -> io::Result<Vec<FdbEntry>> {
-    let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Bridge;
-    let listing = route.dump(RouteNetlinkMessage::GetNeighbour(message))?;
-    Ok(listing
-        .iter()
-        .filter_map(|message| {
-            if let RouteNetlinkMessage::NewNeighbour(it) = message { one_fdb(it, names) } else { None }
-        })
-        .collect())
+    Ok(entries(route, AddressFamily::Bridge)?.iter().filter_map(|it| one_fdb(it, names)).collect())
 }
 
-fn one_fdb(message: &NeighbourMessage, names: &Names) -> Option<FdbEntry> {
+/// A forwarding entry; the same one is listed once more for each VLAN.
+pub(crate) fn one_fdb(message: &NeighbourMessage, names: &Names) -> Option<FdbEntry> {
     let mut out = FdbEntry {
         mac: MacAddr::ZERO,
         dev: names.get(&message.header.ifindex)?.clone(),
@@ -328,7 +328,6 @@ fn one_fdb(message: &NeighbourMessage, names: &Names) -> Option<FdbEntry> {
             NeighbourAttribute::LinkLayerAddress(bytes) => out.mac = decode::mac(bytes),
             NeighbourAttribute::Controller(index) => out.master = names.get(index).cloned(),
             NeighbourAttribute::Destination(addr) => out.dst = end(addr),
-            // The same entry once more for each VLAN.
             NeighbourAttribute::Vlan(_) => return None,
             _ => {}
         }

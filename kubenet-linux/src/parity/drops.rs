@@ -18,7 +18,7 @@ use kubenet_core::trace::Case;
 use rustix::mount::{MountFlags, mount};
 use rustix::thread::UnshareFlags;
 
-use super::site::Place;
+use super::site::{Place, called};
 use crate::netns::keep_mounts_private;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
@@ -206,7 +206,7 @@ pub(super) fn compare(model: &BTreeMap<DropReason, Dropped>, kernel: &Heard) -> 
         if is_in(&kernel.can_say) && !is_in(&kernel.said) {
             let said: Vec<&str> = kernel.said.iter().map(String::as_str).collect();
             let said = if said.is_empty() { "nothing".into() } else { said.join(", ") };
-            let name = if place.1.is_empty() { &place.0 } else { &place.1 };
+            let name = called(place);
             differences.push(format!("{name}, drop:\n  model   {reason}: {why}\n  kernel  {said}"));
         }
     }

@@ -15,7 +15,7 @@ use super::likeness::Ports;
 use super::lists::{self, ByPlace};
 use super::received;
 use super::rules::{self, Hit};
-use super::site::{Compared, Place};
+use super::site::{Compared, Place, called};
 
 /// What passed in the kernel.
 #[derive(Debug, Default)]
@@ -80,7 +80,7 @@ impl Judge<'_> {
                 apart += longest - at;
                 let shown = |hit: Option<&Hit>| hit.map_or_else(|| "nothing".into(), Hit::to_string);
                 let (ours, theirs) = (shown(ours.get(at)), shown(theirs.get(at)));
-                let place = if place.1.is_empty() { &place.0 } else { &place.1 };
+                let place = called(place);
                 differences.push(format!("{place}, rule {}:\n  model   {ours}\n  kernel  {theirs}", at + 1));
             }
         }

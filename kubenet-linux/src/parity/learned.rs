@@ -13,7 +13,7 @@ use kubenet_core::plan::{ConntrackEntry, ConntrackHold, ConntrackKey, ConntrackT
 
 use super::likeness::{Likeness, Ports, is_vxlan};
 use super::lists;
-use super::site::Place;
+use super::site::{Place, called};
 
 /// What one namespace learned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Learned {
 
     /// Where the kernel holds something else.
     pub(super) fn compare(&self, place: &Place, kernel: &Self, ports: &mut Ports) -> Vec<String> {
-        let name = if place.1.is_empty() { &place.0 } else { &place.1 };
+        let name = called(place);
         let mut one = |what: &str, ours: &[Likeness], theirs: &[Likeness]| {
             let confirmed = kernel.talk.iter().filter(|one| ours.contains(one));
             let theirs: Vec<Likeness> = theirs.iter().chain(confirmed).cloned().collect();

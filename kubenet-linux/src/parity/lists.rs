@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::likeness::{Likeness, Ports};
-use super::site::Place;
+use super::site::{Place, called};
 
 /// The lists of each namespace.
 pub(super) type ByPlace = BTreeMap<Place, Vec<Likeness>>;
@@ -16,7 +16,7 @@ pub(super) fn compare_all(what: &str, model: &ByPlace, kernel: &ByPlace, ports: 
     let places: BTreeSet<&Place> = model.keys().chain(kernel.keys()).collect();
     let (mut differences, none) = (Vec::new(), Vec::new());
     for place in places {
-        let name = if place.1.is_empty() { &place.0 } else { &place.1 };
+        let name = called(place);
         let (ours, theirs) = (model.get(place).unwrap_or(&none), kernel.get(place).unwrap_or(&none));
         differences.extend(compare(&format!("{name}, {what}"), ours, theirs, ports));
     }

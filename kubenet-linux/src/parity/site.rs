@@ -66,6 +66,11 @@ const TRACEPOINT: &str = "the tracepoint skb:kfree_skb";
 /// Where a namespace is.
 pub type Place = (String, String);
 
+/// What a namespace is called in a difference: a machine's own by the machine.
+pub(super) fn called(place: &Place) -> &str {
+    if place.1.is_empty() { &place.0 } else { &place.1 }
+}
+
 /// A namespace that is watched.
 #[derive(Debug)]
 struct Tap {

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use kubenet_core::addr::Family;
 use kubenet_core::origin::Origin;
 use kubenet_core::plan::{
-    Change, MachinePlan, Netfilter, Netns as NetnsPlan, Ruleset, What, XtChange, apply, diff, xt,
+    Change, MachinePlan, Netfilter, Netns as NetnsPlan, Ruleset, What, XtChange, apply, diff, same, xt,
 };
 
 use crate::kernel::Error;
@@ -163,21 +163,20 @@ fn left_to_do(change: &XtChange, there: &[xt::Table]) -> XtChange {
         for builtin in &mut edit.builtin {
             let chain = table.and_then(|table| table.chain(&builtin.chain));
             let rules = chain.map_or(&[][..], |chain| &chain.rules);
-            let same =
-                |one: &xt::Rule, other: &xt::Rule| one.matches == other.matches && one.target == other.target;
-            let is_there = |rule: &xt::Rule| rules.iter().any(|other| same(rule, other));
-            let ours = rules.iter().filter(|rule| builtin.inserted.iter().any(|new| same(rule, new)));
+            let is_there = |rule: &xt::Rule| rules.iter().any(|other| same::xt_rules(rule, other));
+            let ours =
+                rules.iter().filter(|rule| builtin.inserted.iter().any(|new| same::xt_rules(rule, new)));
             let done = ours.clone().count() == builtin.inserted.len()
-                && ours.zip(&builtin.inserted).all(|(old, new)| same(old, new));
+                && ours.zip(&builtin.inserted).all(|(old, new)| same::xt_rules(old, new));
             builtin.removed.retain(|rule| {
-                is_there(rule) && !(done && builtin.inserted.iter().any(|new| same(rule, new)))
+                is_there(rule) && !(done && builtin.inserted.iter().any(|new| same::xt_rules(rule, new)))
             });
             if done {
                 builtin.inserted.clear();
             } else {
                 let again = builtin.inserted.iter().filter(|rule| is_there(rule));
                 let again: Vec<xt::Rule> = again
-                    .filter(|rule| !builtin.removed.iter().any(|old| same(old, rule)))
+                    .filter(|rule| !builtin.removed.iter().any(|old| same::xt_rules(old, rule)))
                     .cloned()
                     .collect();
                 builtin.removed.extend(again);
